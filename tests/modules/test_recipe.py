@@ -1,0 +1,68 @@
+"""Recipes: sizes, names of children, seeds, JSON, the low-rank form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from theseus_fx.modules.recipe import LowRankForm, Recipe, Step
+
+
+def low_rank(*, bias: bool = True, first_bias: bool = False) -> Recipe:
+    return Recipe(
+        name="LowRankLinear",
+        steps=(
+            Step(kind="flatten", arguments={"start_dim": 1}),
+            Step(kind="Linear", arguments={"in_features": 48, "out_features": 5, "bias": first_bias}),
+            Step(kind="Linear", arguments={"in_features": 5, "out_features": 32, "bias": bias}),
+            Step(kind="reshape", arguments={"shape": ("batch", 2, 4, 4)}),
+        ),
+    )
+
+
+def test_children_are_named_after_their_steps() -> None:
+    module = low_rank().make(seed=0)
+    assert list(dict(module.named_children())) == ["flatten", "linear_1", "linear_2", "reshape"]
+    assert set(module.state_dict()) == {"linear_1.weight", "linear_2.weight", "linear_2.bias"}
+    assert module(torch.zeros(3, 3, 4, 4)).shape == (3, 2, 4, 4)
+
+
+def test_parameters_are_counted_without_memory() -> None:
+    assert low_rank().parameter_count() == 48 * 5 + 5 * 32 + 32
+
+
+def test_a_seed_decides_the_start_and_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    one, two, other = (low_rank().make(seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(one.get_parameter("linear_1.weight"), two.get_parameter("linear_1.weight"))
+    assert not torch.equal(one.get_parameter("linear_1.weight"), other.get_parameter("linear_1.weight"))
+
+
+def test_json_gives_the_recipe_back() -> None:
+    assert Recipe.from_json(low_rank().as_json()) == low_rank()
+
+
+def test_the_low_rank_form_is_found() -> None:
+    assert low_rank().low_rank_form() == LowRankForm(
+        first="linear_1", second="linear_2", d_in=48, rank=5, d_out=32, bias=True
+    )
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_any_other_step_breaks_the_low_rank_form(position: int) -> None:
+    steps = list(low_rank().steps)
+    steps.insert(position + 1, Step(kind="relu", arguments={}))
+    assert Recipe(name="x", steps=tuple(steps)).low_rank_form() is None
+
+
+def test_a_bias_between_the_maps_breaks_the_low_rank_form() -> None:
+    assert low_rank(first_bias=True).low_rank_form() is None
+
+
+def test_the_text_shows_every_step() -> None:
+    assert str(low_rank()).startswith(
+        "flatten(start_dim=1) |> Linear(in_features=48, out_features=5, bias=False)"
+    )

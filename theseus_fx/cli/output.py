@@ -1,0 +1,58 @@
+"""Consoles, diagnostics and JSON on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from theseus_fx.lang.diagnostics import Diagnostic, Severity
+
+WIDE = 1000
+"""Columns of output that no terminal shows: nothing is folded or cut."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that respects `NO_COLOR`, and that never folds what goes to a file or a pipe."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else WIDE, highlight=False, soft_wrap=False)
+
+
+def print_json(value: object) -> None:
+    """A JSON value on stdout, indented."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_diagnostics(diagnostics: Sequence[Diagnostic], *, as_json: bool = False) -> None:
+    """All diagnostics: on stderr for a person, or as one JSON object on stdout."""
+    if as_json:
+        print_json(
+            {
+                "kind": "theseus-fx diagnostics",
+                "schema": 1,
+                "diagnostics": [diagnostic.as_json() for diagnostic in diagnostics],
+            }
+        )
+        return
+    out = console(stderr=True)
+    for diagnostic in diagnostics:
+        out.print(_coloured(diagnostic), soft_wrap=True)
+        out.print()
+    errors = sum(d.severity is Severity.ERROR for d in diagnostics)
+    if errors > 1:
+        out.print(f"{errors} errors", style="bold red")
+
+
+def _coloured(diagnostic: Diagnostic) -> Text:
+    colour = "red" if diagnostic.severity is Severity.ERROR else "yellow"
+    text = Text(diagnostic.render())
+    text.highlight_regex(r"^(error|warning)\[THX\d+\]", f"bold {colour}")
+    text.highlight_regex(r"(?m)^\s*\|\s+\^+.*$", colour)
+    text.highlight_regex(r"(?m)^\s*\|\s+-+.*$", "blue")
+    text.highlight_regex(r"(?m)^\s*= help:", "bold cyan")
+    text.highlight_regex(r"(?m)^\s*(-->|:::) .*$", "dim")
+    return text

@@ -1,0 +1,118 @@
+"""How a run looks while it goes on: bars on a terminal, one line a finished phase elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import fmean
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from theseus_fx.cli.output import console
+from theseus_fx.run.events import Observer, Silent
+
+
+@contextmanager
+def watching(*, quiet: bool) -> Generator[Observer, None, None]:
+    """An observer that draws on stderr: bars on a terminal, lines elsewhere, nothing when quiet."""
+    out = console(stderr=True)
+    if quiet:
+        yield Silent()
+    elif not out.is_terminal:
+        yield Lines(out)
+    else:
+        bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=out,
+            transient=True,
+        )
+        with bars:
+            yield Bars(bars)
+
+
+@dataclass(slots=True)
+class Lines:
+    """One line for each finished phase."""
+
+    out: Console
+
+    def expect(self, steps: int) -> None:
+        self.out.print(f"about {steps:,} gradient steps in all", style="dim")
+
+    def begin(self, title: str, *, steps: int, done: int) -> None: ...
+
+    def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None: ...
+
+    def end(self, title: str, outcome: str) -> None:
+        self.out.print(f"{title}: {outcome}")
+
+    def say(self, text: str) -> None:
+        self.out.print(text, style="dim")
+
+
+@dataclass(slots=True)
+class Bars:
+    """A bar for the whole run, one for the phase, and a line for each finished phase above them."""
+
+    progress: Progress
+    _whole: TaskID | None = None
+    _phase: TaskID | None = None
+    _done: int = 0
+    _samples: int = 0
+
+    def expect(self, steps: int) -> None:
+        if self._whole is None:
+            self._whole = self.progress.add_task("whole run", total=steps, told="")
+        self.progress.update(self._whole, total=steps)
+
+    def begin(self, title: str, *, steps: int, done: int) -> None:
+        self._drop_phase()
+        self._done, self._samples = done, 0
+        self._phase = self.progress.add_task(title, total=steps, completed=done, told="")
+
+    def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None:
+        if self._phase is None:
+            return
+        if self._whole is not None:
+            self.progress.advance(self._whole, done - self._done)
+        self._done = done
+        self._samples += samples
+        self.progress.update(self._phase, completed=done, told=self._words(loss, values))
+
+    def end(self, title: str, outcome: str) -> None:
+        self._drop_phase()
+        self.progress.console.print(f"{title}: {outcome}")
+
+    def say(self, text: str) -> None:
+        self.progress.console.print(text, style="dim")
+
+    def _words(self, loss: float, values: Mapping[str, float]) -> str:
+        words = [f"loss {loss:.4f}"]
+        if values:
+            taps = " ".join(f"{100 * value:.0f}" for value in values.values())
+            words.append(f"similarity {fmean(values.values()):.4f} (taps, %: {taps})")
+        elapsed = self.progress.tasks[-1].elapsed
+        if elapsed:
+            words.append(f"{self._samples / elapsed:,.0f} samples/s")
+        return "  ".join(words)
+
+    def _drop_phase(self) -> None:
+        if self._phase is not None:
+            self.progress.remove_task(self._phase)
+            self._phase = None

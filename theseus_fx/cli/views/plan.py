@@ -1,0 +1,144 @@
+"""The plan for a person, made from its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from theseus_fx.cli.views.numbers import amount, count, flops, rate, shape
+
+_OPTIONAL = ("padding", "stride", "bias", "padding_mode", "groups", "dilation")
+
+
+def plan_view(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Headline, stages, the steps after them, notes, and one line of totals."""
+    yield _headline(plan)
+    yield _stages(plan)
+    yield from _afterwards(plan)
+    for note in plan["notes"]:
+        yield Text(f"note: {note}", style="yellow")
+    yield _totals(plan)
+
+
+def _headline(plan: Mapping[str, Any]) -> Text:
+    guide = plan["guide"]
+    inputs = ", ".join(f"{i['name']} {shape(i['shape'])} {i['dtype']}" for i in guide["inputs"])
+    facts = [guide["model"], plan["spec"]["path"], f"schedule {plan['schedule']}", f"input {inputs}"]
+    if plan["batch_size"] is not None:
+        facts.append(f"batch {plan['batch_size']}")
+    facts += [f"{name} = {value}" for name, value in plan["spec"]["params"].items()]
+    return Text(" · ".join(facts), style="bold")
+
+
+def _stages(plan: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("stage", justify="right")
+    table.add_column("part", no_wrap=True)
+    table.add_column("guide -> replacement")
+    table.add_column("tap", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("guide run", justify="right", no_wrap=True)
+    table.add_column("for", no_wrap=True)
+    table.add_column("lr", no_wrap=True)
+    table.add_column("init", no_wrap=True)
+    parts = {part["name"]: part for part in plan["parts"]}
+    if trained := plan["guide"]["trained_by"]:
+        table.add_row(
+            "0", "guide", "trained first", "", "", "", amount(trained["for"]), rate(trained["lr"]), "random"
+        )
+    for stage in plan["stages"]:
+        for name in stage["introduces"]:
+            part = parts[name]
+            tap = next(tap for tap in stage["taps"] if tap["part"] == name)
+            table.add_row(
+                str(stage["number"]),
+                f"{name} {part['path']}",
+                f"{_module(part['guide_module'])} -> {_replacement(part)}",
+                shape(tap["shape"]),
+                f"{count(part['parameters']['before'])} -> {count(part['parameters']['after'])}",
+                f"{100 * stage['guide_share']:.1f} %",
+                amount(stage["for"]),
+                rate(stage["lr"]),
+                _start(stage["init"]),
+            )
+    return table
+
+
+def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
+    metrics = sorted({stage["metric"]["name"] for stage in plan["stages"]})
+    yield Text(
+        f"each stage trains all replacements so far to match the guide at their taps ({', '.join(metrics)})",
+        style="dim",
+    )
+    for step in plan["recalibrate"]:
+        many = f"{step['modules']} {step['module_class']}"
+        yield Text(f"then recalibrate {many} over {amount(step['over'])}")
+    if plan["finetune"] is not None:
+        tune = plan["finetune"]
+        clip = "" if tune["clip"] is None else f", clip {tune['clip']:g}"
+        loss = " + ".join(_term(term) for term in tune["loss"])
+        yield Text(
+            f"then fine-tune for {amount(tune['for'])}: {tune['optimizer']}, lr {rate(tune['lr'])}{clip}, "
+            f"loss {loss}"
+        )
+    if plan["compare"] is not None:
+        yield Text(f"beside it: {', '.join(plan['compare']['methods'])}")
+
+
+def _totals(plan: Mapping[str, Any]) -> Text:
+    parameters, work = plan["totals"]["parameters"], plan["totals"]["flops"]
+    return Text(
+        f"{len(plan['parts'])} parts replaced in {len(plan['stages'])} stages, "
+        f"parameters {count(parameters['guide'])} -> {count(parameters['target'])}, "
+        f"FLOPs a sample {flops(work['guide'])} -> {flops(work['target'])}",
+        style="bold",
+    )
+
+
+def _module(text: str) -> str:
+    """The guide's module without the arguments that a reader can do without."""
+    name, _, inside = text.partition("(")
+    if not inside:
+        return name
+    kept: list[str] = []
+    depth = 0
+    for piece in inside.removesuffix(")").split(", "):
+        if depth == 0:
+            kept.append(piece)
+        else:
+            kept[-1] += f", {piece}"
+        depth += piece.count("(") - piece.count(")")
+    shown = [_size(p) for p in kept if p.partition("=")[0] not in _OPTIONAL]
+    return f"{name}({', '.join(shown)})"
+
+
+def _size(argument: str) -> str:
+    """`3x3` for `kernel_size=(3, 3)`."""
+    name, _, value = argument.partition("=")
+    return value.strip("()").replace(", ", "x") if name == "kernel_size" else argument
+
+
+def _replacement(part: Mapping[str, Any]) -> str:
+    """The replacement's name and the widths that its linear maps go through."""
+    recipe = part["recipe"]
+    widths: list[str] = []
+    for step in recipe["steps"]:
+        if step["kind"] == "Linear":
+            arguments = step["arguments"]
+            widths = widths or [str(arguments["in_features"])]
+            widths.append(str(arguments["out_features"]))
+    return f"{recipe['name']} {'-'.join(widths)}" if widths else recipe["name"]
+
+
+def _start(init: Mapping[str, Any]) -> str:
+    return f"fit ({init['metric']}, {init['samples']})" if init["kind"] == "fit" else init["kind"]
+
+
+def _term(term: Mapping[str, Any]) -> str:
+    weight = "" if term["weight"] == 1 else f"{term['weight']:g} * "
+    inside = f"(T = {term['temperature']:g})" if term["kind"] == "distill" else ""
+    return f"{weight}{term['kind']}{inside}"

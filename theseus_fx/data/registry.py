@@ -1,0 +1,99 @@
+"""Which name in a spec means which source of data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from theseus_fx.data import digits, imagefolder, torchvision_sets
+from theseus_fx.data.arguments import positive, rejected
+from theseus_fx.data.source import DataSource
+from theseus_fx.graph.values import InputSpec
+from theseus_fx.lang.diagnostics import did_you_mean
+from theseus_fx.lang.spec import Invocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of source."""
+
+    arguments: tuple[str, ...]
+    """Names of its arguments, in order."""
+    inputs: Callable[[Invocation], tuple[InputSpec, ...]]
+    """Its inputs, told from the arguments alone."""
+    classes: int | None
+    """Its number of classes, or None where only the files tell."""
+    open: Callable[[Invocation, Path], DataSource]
+
+
+def _open_digits(invocation: Invocation, folder: Path) -> DataSource:
+    del folder  # nothing is read from disk
+    return digits.open_digits(invocation)
+
+
+SOURCES: Mapping[str, Kind] = MappingProxyType(
+    {
+        "digits": Kind(
+            arguments=("canvas", "placements", "batch"),
+            inputs=digits.declared_inputs,
+            classes=digits.CLASSES,
+            open=_open_digits,
+        ),
+        "imagefolder": Kind(
+            arguments=("root", "size", "batch", "validation"),
+            inputs=imagefolder.declared_inputs,
+            classes=None,
+            open=imagefolder.open_imagefolder,
+        ),
+        **{
+            f"torchvision.datasets.{name}": Kind(
+                arguments=("root", "batch", "size", "validation", "download"),
+                inputs=torchvision_sets.declared_inputs,
+                classes=known.classes,
+                open=torchvision_sets.open_set,
+            )
+            for name, known in torchvision_sets.SETS.items()
+        },
+    }
+)
+"""Every source there is, by its name in a spec."""
+
+
+def declared_inputs(invocation: Invocation) -> tuple[InputSpec, ...]:
+    """The inputs that the source will give, without touching a file; `Rejected` THX209 or THX208."""
+    return _kind(invocation).inputs(invocation)
+
+
+def declared_batch(invocation: Invocation) -> int:
+    """Samples in a training batch, without touching a file; `Rejected` THX209 or THX208."""
+    _kind(invocation)
+    return positive(invocation, "batch")
+
+
+def declared_classes(invocation: Invocation) -> int | None:
+    """The number of classes, or None where only the files tell; `Rejected` THX209."""
+    return _kind(invocation).classes
+
+
+def open_source(invocation: Invocation, *, folder: Path) -> DataSource:
+    """The source with its files found; relative paths start at `folder`, the spec's own.
+
+    Raises `Rejected`: THX209 for an unknown source, THX601 to THX603 for files that are missing, damaged
+    or at odds with each other, THX208 for arguments out of range.
+    """
+    return _kind(invocation).open(invocation, folder)
+
+
+def _kind(invocation: Invocation) -> Kind:
+    kind = SOURCES.get(invocation.name)
+    if kind is None:
+        raise rejected(
+            "THX209",
+            invocation,
+            None,
+            f"there is no data source `{invocation.name}`",
+            *did_you_mean(invocation.name, tuple(SOURCES), what="data sources"),
+        )
+    return kind

@@ -1,0 +1,98 @@
+"""Calls of known words: every argument by name, defaults filled in, kinds and ranges right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from theseus_fx.lang import syntax
+from theseus_fx.lang.check_values import WRONG, Outcome, of_kind, shown
+from theseus_fx.lang.diagnostics import did_you_mean
+from theseus_fx.lang.findings import Findings
+from theseus_fx.lang.names import dotted
+from theseus_fx.lang.spec import Environment, Invocation, Value
+from theseus_fx.lang.words import Argument, Kind, Signature
+
+_KINDS: Mapping[Kind, tuple[str, tuple[type, ...]]] = {
+    "int": ("a whole number", (int,)),
+    "optional int": ("a whole number or none", (int, type(None))),
+    "share": ("a number", (int, float)),
+    "bool": ("true or false", (bool,)),
+    "path": ("a text in quotes or env(...)", (str, Environment)),
+    "any": ("a value", (int, float, bool, str, type(None), tuple, Environment)),
+}
+
+
+def bind(found: Findings, call: syntax.Call, signature: Signature) -> Mapping[str, syntax.Expression] | None:
+    """The arguments of a call by name; notes THX205 and THX206."""
+    known = signature.names()
+    bound: dict[str, syntax.Expression] = {}
+    name = dotted(call.function)
+    before = len(found.problems)
+    for position, argument in enumerate(call.arguments):
+        if argument.name is None and position >= len(known):
+            said = f"`{name}` takes at most {len(known)} arguments"
+            found.note("THX205", said, argument.span, help=[_takes(name, signature)])
+            continue
+        key = known[position] if argument.name is None else argument.name
+        place = argument.name_span or argument.span
+        if key not in known:
+            found.note(
+                "THX205",
+                f"`{name}` has no argument `{key}`",
+                place,
+                help=did_you_mean(key, known, what="it takes"),
+            )
+        elif key in bound:
+            found.repeated(f"`{key}` is given twice", place, bound[key].span)
+        else:
+            bound[key] = argument.value
+    for wanted in signature.arguments:
+        if wanted.required and wanted.name not in bound and len(found.problems) == before:
+            found.note("THX205", f"`{name}` needs `{wanted.name}`", call.span, help=[_takes(name, signature)])
+    return bound if len(found.problems) == before else None
+
+
+def invocation(found: Findings, call: syntax.Call, signature: Signature) -> Invocation | None:
+    """A call with constant arguments, every argument by name, defaults filled in."""
+    bound = bind(found, call, signature)
+    if bound is None:
+        return None
+    values: dict[str, Value] = {}
+    for argument in signature.arguments:
+        given = bound.get(argument.name)
+        value = argument.default if given is None else _argument(found, given, argument)
+        if value is not WRONG:
+            values[argument.name] = value
+    if len(values) < len(signature.arguments):
+        return None
+    return Invocation(
+        name=dotted(call.function),
+        keywords=MappingProxyType(values),
+        span=call.span,
+        spans=MappingProxyType({key: value.span for key, value in bound.items()}),
+    )
+
+
+def _argument(
+    found: Findings, expression: syntax.Expression, argument: Argument
+) -> Value | Literal[Outcome.WRONG]:
+    what = f"`{argument.name}`"
+    wanted, kinds = _KINDS[argument.kind]
+    value = of_kind(found, expression, what, wanted, kinds)
+    if argument.kind in ("int", "optional int") and isinstance(value, int) and value < 1:
+        found.note("THX208", f"{what} is at least 1, not {value}", expression.span)
+        return WRONG
+    if argument.kind == "share" and isinstance(value, int | float) and not 0 < value < 1:
+        found.note("THX208", f"{what} is between 0 and 1, not {value:g}", expression.span)
+        return WRONG
+    if argument.kind == "path" and value == "":
+        found.note("THX208", f"{what} is a path, and this text is empty", expression.span)
+        return WRONG
+    return value
+
+
+def _takes(name: str, signature: Signature) -> str:
+    listed = [a.name if a.required else f"{a.name} = {shown(a.default)}" for a in signature.arguments]
+    return f"it is `{name}({', '.join(listed)})`"

@@ -1,0 +1,66 @@
+"""Task losses: a sum of terms, each with a weight."""
+
+from __future__ import annotations
+
+from theseus_fx.lang import syntax, words
+from theseus_fx.lang.check_calls import bind
+from theseus_fx.lang.check_values import number
+from theseus_fx.lang.diagnostics import did_you_mean
+from theseus_fx.lang.findings import Findings, one_of
+from theseus_fx.lang.names import dotted
+from theseus_fx.lang.spec import LossTerm
+from theseus_fx.lang.words import Argument, Signature
+
+_DISTILL = Signature((Argument("guide", "any", required=True), Argument("temperature", "any", 1)))
+
+
+def check_loss(found: Findings, expression: syntax.Expression, guide: str | None) -> list[LossTerm]:
+    """A sum of optionally weighted terms."""
+    match expression:
+        case syntax.Binary(operator="+", left=left, right=right):
+            return check_loss(found, left, guide) + check_loss(found, right, guide)
+        case syntax.Binary(operator="*", left=left, right=right):
+            weight, term = number(found, left, "the weight of a loss"), _loss_term(found, right, guide)
+            if weight is None or term is None:
+                return []
+            return [LossTerm(kind=term.kind, weight=weight, temperature=term.temperature)]
+        case _:
+            term = _loss_term(found, expression, guide)
+            return [] if term is None else [term]
+
+
+def _loss_term(found: Findings, expression: syntax.Expression, guide: str | None) -> LossTerm | None:
+    name = dotted(expression.function if isinstance(expression, syntax.Call) else expression)
+    place = expression.function.span if isinstance(expression, syntax.Call) else expression.span
+    if not one_of(found, name, place, words.LOSSES, "loss"):
+        return None
+    if name == "cross_entropy":
+        if isinstance(expression, syntax.Call):
+            found.note("THX205", "`cross_entropy` takes no arguments", expression.span)
+            return None
+        return LossTerm(kind="cross_entropy")
+    if not isinstance(expression, syntax.Call):
+        found.note(
+            "THX205", "`distill` needs the guide's name", place, help=[f"write `distill({guide or 'net'})`"]
+        )
+        return None
+    bound = bind(found, expression, _DISTILL)
+    if bound is None:
+        return None
+    named = dotted(bound["guide"])
+    if named != guide:
+        known = [guide] if guide else []
+        found.note(
+            "THX201",
+            f"there is no guide `{named}`",
+            bound["guide"].span,
+            help=did_you_mean(named, known, what="the guide"),
+        )
+        return None
+    temperature = 1.0
+    if "temperature" in bound:
+        given = number(found, bound["temperature"], "`temperature`")
+        if given is None:
+            return None
+        temperature = given
+    return LossTerm(kind="distill", temperature=temperature)

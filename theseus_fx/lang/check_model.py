@@ -1,0 +1,151 @@
+"""The guide, its inputs, the data and the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, cast
+
+from theseus_fx.lang import syntax, words
+from theseus_fx.lang.check_calls import invocation
+from theseus_fx.lang.check_training import check_training
+from theseus_fx.lang.check_values import WRONG, constant
+from theseus_fx.lang.diagnostics import did_you_mean, near_names
+from theseus_fx.lang.findings import Findings, one_of
+from theseus_fx.lang.names import dotted
+from theseus_fx.lang.source import Span
+from theseus_fx.lang.spec import Guide, Input, Invocation, Task, Value
+
+Settings = Mapping[str, syntax.Setting]
+
+
+def check_guide(found: Findings, node: syntax.Guide) -> Guide | None:
+    """A `guide` sentence; whether a library has the model is for whoever builds it."""
+    training = None
+    if node.trained_by is not None:
+        training = check_training(found, node.trained_by, "`trained by`", None)
+        if training is not None and len(training.lr.candidates) > 1:
+            found.note(
+                "THX208",
+                "a guide is trained at one rate",
+                training.lr.span,
+                help=["`choose` is for `finetune`"],
+            )
+    model = _model(found, node.model)
+    if model is None:
+        return None
+    return Guide(name=node.name.text, model=model, training=training, span=node.span)
+
+
+def check_data(found: Findings, settings: Settings) -> Invocation | None:
+    """The `data` setting, if there is one."""
+    call = _call(settings, "data")
+    if call is None:
+        return None
+    name = dotted(call.function)
+    if not one_of(found, name, call.function.span, tuple(words.SOURCES), "data source"):
+        return None
+    return invocation(found, call, words.SOURCES[name])
+
+
+def check_task(found: Findings, settings: Settings) -> Task | None:
+    """The `task` setting, if there is one."""
+    call = _call(settings, "task")
+    if call is None:
+        return None
+    name = dotted(call.function)
+    if not one_of(found, name, call.function.span, tuple(words.TASKS), "task"):
+        return None
+    made = invocation(found, call, words.TASKS[name])
+    if made is None:
+        return None
+    return Task(kind="classification", classes=cast("int", made.keywords["classes"]), span=call.span)
+
+
+def check_input(found: Findings, node: syntax.Input) -> Input | None:
+    """An `input` sentence."""
+    if not one_of(found, node.dtype.text, node.dtype.span, words.DTYPES, "dtype"):
+        return None
+    shape: list[int | Literal["batch"]] = []
+    for size in node.shape:
+        if isinstance(size, syntax.Name) and size.text == "batch":
+            shape.append("batch")
+            continue
+        value = constant(found, size)
+        if value is WRONG:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool):
+            found.note("THX203", "a size is a whole number or `batch`", size.span)
+            return None
+        if value < 1:
+            found.note("THX208", f"a size is at least 1, not {value}", size.span)
+            return None
+        shape.append(value)
+    if shape.count("batch") != 1 or shape[0] != "batch":
+        place = node.shape[0].span.to(node.shape[-1].span)
+        found.note("THX208", "the first size of an input is `batch`, and no other is", place)
+        return None
+    return Input(name=node.name.text, dtype=cast("Any", node.dtype.text), shape=tuple(shape), span=node.span)
+
+
+def _call(settings: Settings, name: str) -> syntax.Call | None:
+    """The value of a setting as a call; a word by itself is one without arguments."""
+    if name not in settings:
+        return None
+    value = settings[name].value
+    return value if isinstance(value, syntax.Call) else syntax.Call(value, (), value.span)
+
+
+def _model(found: Findings, expression: syntax.Expression) -> Invocation | None:
+    if not isinstance(expression, syntax.Call):
+        fix = "write `torchvision.resnet18(weights = none)`"
+        found.note("THX203", "a guide is a call", expression.span, help=[fix])
+        return None
+    name = dotted(expression.function)
+    library, _, rest = name.partition(".")
+    if name in words.ZOO:
+        return invocation(found, expression, words.ZOO[name])
+    if library in words.LIBRARIES and rest:
+        return _library_model(found, expression)
+    known = [*words.ZOO, *words.LIBRARIES]
+    near = did_you_mean(library, known) if library not in known and near_names(library, known) else ()
+    listed = ", ".join([*(f"`{zoo}`" for zoo in words.ZOO), *(f"`{lib}.NAME`" for lib in words.LIBRARIES)])
+    found.note(
+        "THX301",
+        f"there is no model `{name}`",
+        expression.function.span,
+        help=near or [f"models are {listed}"],
+    )
+    return None
+
+
+def _library_model(found: Findings, call: syntax.Call) -> Invocation | None:
+    """A call whose arguments only the library knows."""
+    before = len(found.problems)
+    positional: list[Value] = []
+    keywords: dict[str, Value] = {}
+    spans: dict[str, Span] = {}
+    for position, argument in enumerate(call.arguments):
+        if argument.name is not None and argument.name in spans:
+            place = argument.name_span or argument.span
+            found.repeated(f"`{argument.name}` is given twice", place, spans[argument.name])
+            continue
+        spans[argument.name or str(position)] = argument.value.span
+        value = constant(found, argument.value)
+        if value is WRONG:
+            continue
+        if argument.name is not None:
+            keywords[argument.name] = value
+        elif keywords:
+            found.note("THX205", "arguments without a name come first", argument.span)
+        else:
+            positional.append(value)
+    if len(found.problems) > before:
+        return None
+    return Invocation(
+        name=dotted(call.function),
+        positional=tuple(positional),
+        keywords=MappingProxyType(keywords),
+        span=call.span,
+        spans=MappingProxyType(spans),
+    )

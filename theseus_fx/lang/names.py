@@ -1,0 +1,82 @@
+"""Which names an expression reads, calls or is."""
+
+from __future__ import annotations
+
+from theseus_fx.lang import syntax
+
+
+def names_in(expression: syntax.Expression) -> set[str]:
+    """Every name that an expression reads."""
+    match expression:
+        case syntax.Name(text=text):
+            return {text}
+        case syntax.ListOf(items=items):
+            return set[str]().union(*(names_in(item) for item in items))
+        case syntax.Chain(steps=steps):
+            return set[str]().union(*(names_in(step) for step in steps))
+        case syntax.Attribute(value=value):
+            return names_in(value)
+        case syntax.Index(value=value, index=index):
+            return names_in(value) | names_in(index)
+        case syntax.Unary(operand=operand):
+            return names_in(operand)
+        case syntax.Binary(left=left, right=right):
+            return names_in(left) | names_in(right)
+        case syntax.Call(function=function, arguments=arguments):
+            return names_in(function).union(*(names_in(a.value) for a in arguments))
+        case syntax.Number() | syntax.Quantity() | syntax.Text():
+            return set()
+
+
+def names_of(node: syntax.Statement | syntax.Block) -> set[str]:
+    """Every name that the expressions of a statement read; the body of a `module` has names of its own."""
+    match node:
+        case syntax.Param(value=value) | syntax.Setting(value=value):
+            return names_in(value)
+        case syntax.Guide(model=model, trained_by=block):
+            return names_in(model) | (set() if block is None else names_of(block))
+        case syntax.Input(shape=shape):
+            return set[str]().union(*(names_in(size) for size in shape))
+        case syntax.Block(settings=settings):
+            return set[str]().union(*(names_of(setting) for setting in settings))
+        case syntax.Rule():
+            patterns = [pattern.value for pattern in node.matches]
+            return set[str]().union(*(names_in(e) for e in (*patterns, *node.where, *node.replacements)))
+        case syntax.Schedule(settings=settings, stages=stages):
+            return set[str]().union(*(names_of(s) for s in settings), *(names_of(s.block) for s in stages))
+        case syntax.Recalibrate(block=block) | syntax.Finetune(block=block):
+            return names_of(block)
+        case syntax.Compare(block=block):
+            return set() if block is None else names_of(block)
+        case syntax.Use() | syntax.ModuleDefinition():
+            return set()
+
+
+def steps_called(expression: syntax.Expression) -> set[str]:
+    """The modules and functions that the steps of a replacement are."""
+    match expression:
+        case syntax.Chain(steps=steps):
+            return set[str]().union(*(steps_called(step) for step in steps))
+        case syntax.Call(function=function):
+            return {dotted(function)}
+        case syntax.Name(text=text):
+            return {text}
+        case _:
+            return set()
+
+
+def dotted(expression: syntax.Expression) -> str:
+    """The dotted name that an expression is, or its text on one line where it is none."""
+    match expression:
+        case syntax.Name(text=text):
+            return text
+        case syntax.Attribute(value=value, name=name):
+            return f"{dotted(value)}.{name}"
+        case _:
+            return shortened(expression.span.text)
+
+
+def shortened(text: str) -> str:
+    """A text on one line and no longer than a message can bear: of a long one, the middle is left out."""
+    line = " ".join(text.split())
+    return line if len(line) <= 120 else f"{line[:40]}...{line[-77:]}"

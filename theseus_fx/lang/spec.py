@@ -1,0 +1,273 @@
+"""The checked spec: every word known, every constant computed, every default filled in.
+
+What only the traced model can decide stays an expression: the `where` of a rule and its replacement.
+All of it is immutable; spans point back into the text for the diagnostics of later phases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from theseus_fx.lang import syntax
+from theseus_fx.lang.source import Source, Span
+
+Unit = Literal["epochs", "steps", "batches"]
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A count with its unit: a training budget or a number of batches."""
+
+    count: int
+    unit: Unit
+
+    def __str__(self) -> str:
+        unit = (
+            {"epochs": "epoch", "steps": "step", "batches": "batch"}[self.unit]
+            if self.count == 1
+            else self.unit
+        )
+        return f"{self.count} {unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """`env("IMAGENET_DIR")`: an environment variable, read only when a run needs it."""
+
+    variable: str
+
+
+Value = int | float | bool | str | None | Amount | Environment | tuple["Value", ...]
+"""What a constant expression can be: a word that names nothing else (`adamw`) is a str."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """A call whose arguments are constants: a model, a data source."""
+
+    name: str
+    """Dotted, as written: `torchvision.resnet18`, `digits`, `torchvision.datasets.CIFAR10`."""
+    positional: tuple[Value, ...] = ()
+    keywords: Mapping[str, Value]
+    span: Span
+    spans: Mapping[str, Span]
+    """The span of each keyword's value; of positional ones under `0`, `1`, ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRate:
+    """The rate over one training phase."""
+
+    candidates: tuple[float | None, ...]
+    """Peak rates. More than one: validation chooses. None: a candidate that takes no step at all."""
+    shape: Literal["constant", "cosine"] = "constant"
+    warmup: Amount | None = None
+    """Linear warm-up from zero, in steps or epochs; part of the budget."""
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """What an alignment stage maximises."""
+
+    name: str
+    """`cka`."""
+    arguments: Mapping[str, Value]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How a replacement's parameters begin."""
+
+    kind: Literal["random", "fit"]
+    samples: int = 2048
+    """Inputs that a fit may look at."""
+    metric: Literal["plain", "logits"] = "logits"
+    """The metric of a fit's residual: Euclidean, or that of the guide's logits."""
+    ridge: float | None = None
+    """The ridge relative to the mean squared input; None: generalised cross-validation."""
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossTerm:
+    """One term of a task loss."""
+
+    kind: Literal["cross_entropy", "distill"]
+    weight: float = 1.0
+    temperature: float = 1.0
+    """Of `distill`: Kullback-Leibler divergence to the guide's softened logits, times temperature squared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One phase of gradient steps on the task: training a guide, or fine-tuning."""
+
+    budget: Amount
+    lr: LearningRate
+    optimizer: Literal["adamw"] = "adamw"
+    weight_decay: float = 0.01
+    clip: float | None = None
+    """Largest norm of the whole gradient."""
+    loss: tuple[LossTerm, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """The settings of one alignment stage."""
+
+    budget: Amount
+    lr: LearningRate
+    metric: Metric
+    optimizer: Literal["adamw"] = "adamw"
+    weight_decay: float = 0.01
+    clip: float | None = 1.0
+    start: Start | None
+    """None: fitted where the replacement allows it, else random; the plan says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOverride:
+    """Settings for stages `first` to `last` (1-based, included) that differ from the schedule's.
+
+    None: as the schedule says.
+    """
+
+    first: int
+    last: int
+    budget: Amount | None = None
+    lr: LearningRate | None = None
+    metric: Metric | None = None
+    optimizer: Literal["adamw"] | None = None
+    weight_decay: float | None = None
+    clip: float | None = None
+    start: Start | None = None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """In which order and how the parts are replaced."""
+
+    kind: Literal["progressive"]
+    budget: Amount | None
+    """None: every stage brings its own; the planner reports those that do not."""
+    lr: LearningRate | None
+    metric: Metric
+    optimizer: Literal["adamw"] = "adamw"
+    weight_decay: float = 0.01
+    clip: float | None = 1.0
+    start: Start | None
+    """None: fitted where the replacement allows it, else random; the plan says which."""
+    stages: tuple[StageOverride, ...]
+    """Disjoint, in ascending order."""
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guide:
+    """The frozen source network."""
+
+    name: str
+    model: Invocation
+    training: Training | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A declared input of the guide."""
+
+    name: str
+    dtype: Literal["f32", "f64", "f16", "bf16", "i64"]
+    shape: tuple[int | Literal["batch"], ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What the network is for."""
+
+    kind: Literal["classification"]
+    classes: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModulePattern:
+    """A module class, matched by name along its MRO, with attributes that must be equal."""
+
+    class_name: str
+    attributes: Mapping[str, Value]
+    """`kernel_size = 3` also equals an attribute `(3, 3)`."""
+    binding: str | None
+    span: Span
+    class_span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Which parts become what."""
+
+    name: str
+    pattern: ModulePattern
+    within: tuple[syntax.Glob, ...]
+    """A site's path must fit one of these, if there are any."""
+    where: tuple[syntax.Expression, ...]
+    """All must hold; names: the binding and the params."""
+    expect: int | None
+    expect_span: Span | None
+    keep: tuple[syntax.Glob, ...]
+    """A site's path must fit none of these."""
+    replacement: syntax.Expression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalibrate:
+    """Batch statistics computed anew after the replacements."""
+
+    module_class: str
+    over: Amount
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Baselines to run with the same budget."""
+
+    methods: tuple[Literal["naive", "random_start"], ...]
+    lr: LearningRate | None
+    """Candidates for the baselines' fine-tuning rate; None: those of `finetune`."""
+    align_lr: LearningRate | None = None
+    """Candidates for the alignment rate of `random_start`; None: those of the schedule that take steps."""
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A whole checked spec."""
+
+    source: Source
+    uses: tuple[Source, ...]
+    """Every other file it reads, in order."""
+    params: Mapping[str, Value]
+    """With the values of `--set`."""
+    guide: Guide | None
+    """None only where the caller hands over the model (`theseus_fx.convert`)."""
+    inputs: tuple[Input, ...]
+    data: Invocation | None
+    task: Task | None
+    modules: Mapping[str, syntax.ModuleDefinition]
+    """Named replacements: the spec's own and those of the files it uses."""
+    rules: tuple[Rule, ...]
+    schedule: Schedule
+    recalibrate: tuple[Recalibrate, ...]
+    finetune: Training | None
+    compare: Compare | None
+    document: syntax.Document
+    """The resolved tree: files used are inlined, params carry the values of `--set`; `printer` prints it."""

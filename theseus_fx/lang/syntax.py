@@ -1,0 +1,309 @@
+"""The syntax tree: what the text says, before anyone asks whether it makes sense.
+
+Every node is frozen and carries its span. Expressions are a closed union (`Expression`), and so are
+statements (`Statement`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from theseus_fx.lang.source import Source, Span
+
+# --- expressions -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A word by itself: `rank`, `none`, `true`, `adamw`."""
+
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number without a unit; an int where it is written like one."""
+
+    value: int | float
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number with the word behind it on the same line: `5 epochs`."""
+
+    value: int | float
+    unit: str
+    span: Span
+    unit_span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A quoted string."""
+
+    value: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """`[a, b, c]`."""
+
+    items: tuple[Expression, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """`value.name`."""
+
+    value: Expression
+    name: str
+    span: Span
+    name_span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """`value[index]`."""
+
+    value: Expression
+    index: Expression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a call; `name` is None for a positional one."""
+
+    name: str | None
+    value: Expression
+    span: Span
+    name_span: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`function(a, name = b)`; the function is a name or a dotted name."""
+
+    function: Expression
+    arguments: tuple[Argument, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """`-x` and `not x`."""
+
+    operator: str
+    operand: Expression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """`+ - * / // %`, comparisons (`== != < <= > >=`), `and`, `or`."""
+
+    operator: str
+    left: Expression
+    right: Expression
+    span: Span
+    operator_span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """`a |> b |> c`: data flows from left to right."""
+
+    steps: tuple[Expression, ...]
+    span: Span
+
+
+Expression = Name | Number | Quantity | Text | ListOf | Attribute | Index | Call | Unary | Binary | Chain
+
+# --- statements --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A name that a sentence gives or takes, with its place."""
+
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`name = expression` at the top level or in a block."""
+
+    name: Word
+    value: Expression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`{ setting* }`."""
+
+    settings: tuple[Setting, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """`theseus 1`."""
+
+    number: int | float
+    """As written; the checker says which there are."""
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """`use "std/low_rank.thx"`."""
+
+    path: Text
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """`param rank = 256`."""
+
+    name: Word
+    value: Expression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """`guide net = call`, with `trained by { ... }` where it has to be trained first."""
+
+    name: Word
+    model: Expression
+    trained_by: Block | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """`input image: f32[batch, 3, 224, 224]`."""
+
+    name: Word
+    dtype: Word
+    shape: tuple[Expression, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleDefinition:
+    """`module LowRankLinear(part, rank) = chain`; `doc` is the comment right above it."""
+
+    name: Word
+    parameters: tuple[Word, ...]
+    body: Expression
+    doc: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """`Conv2d(kernel_size = 3) as c`."""
+
+    value: Expression
+    binding: Word | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Glob:
+    """A quoted path pattern over module names: `"layer*"`."""
+
+    pattern: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`rule name { match ... in ... where ... expect ... keep ... replace with ... }`, clauses as written."""
+
+    name: Word
+    matches: tuple[Pattern, ...]
+    within: tuple[Glob, ...]
+    where: tuple[Expression, ...]
+    expect: tuple[Number, ...]
+    keep: tuple[Glob, ...]
+    replacements: tuple[Expression, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`stage 6..7 { ... }`: 1-based, both ends included."""
+
+    first: Number
+    last: Number | None
+    block: Block
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """`schedule progressive { setting* stage* }`."""
+
+    kind: Word
+    settings: tuple[Setting, ...]
+    stages: tuple[Stage, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Recalibrate:
+    """`recalibrate BatchNorm2d { over = 200 batches }`."""
+
+    module_class: Word
+    block: Block
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Finetune:
+    """`finetune { ... }`."""
+
+    block: Block
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """`compare naive, random_start { ... }`; the block is optional."""
+
+    methods: tuple[Word, ...]
+    block: Block | None
+    span: Span
+
+
+Statement = (
+    Use
+    | Param
+    | Setting
+    | Guide
+    | Input
+    | ModuleDefinition
+    | Rule
+    | Schedule
+    | Recalibrate
+    | Finetune
+    | Compare
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file."""
+
+    source: Source
+    version: Version | None
+    statements: tuple[Statement, ...]

@@ -1,0 +1,97 @@
+"""The vocabulary: every word that the checker knows, as data.
+
+A new metric, optimizer, data source, task or setting is named here first; the package that carries it out
+is tested to agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from theseus_fx.lang.spec import Value
+
+VERSION = 1
+LARGEST = 2**63 - 1
+"""No number in a spec is larger: what counts as many fits an int64, and a float of it is finite."""
+UNITS = ("epochs", "epoch", "steps", "step", "batches", "batch")
+"""The singular is for the number one."""
+METRICS = ("cka",)
+OPTIMIZERS = ("adamw",)
+SCHEDULES = ("progressive",)
+METHODS = ("naive", "random_start")
+"""What `compare` runs beside the conversion."""
+FIT_METRICS = ("plain", "logits")
+LOSSES = ("cross_entropy", "distill")
+DTYPES = ("f32", "f64", "f16", "bf16", "i64")
+LIBRARIES = ("torchvision", "transformers")
+"""Where guides may come from, besides `ZOO`."""
+CONSTANTS: Mapping[str, Value] = {"true": True, "false": False, "none": None}
+
+TOP_SETTINGS = ("data", "task")
+ALIGNMENT_SETTINGS = ("metric", "lr", "for", "optimizer", "weight_decay", "clip", "init")
+"""Of a schedule and of its stages."""
+TRAINING_SETTINGS = ("lr", "for", "optimizer", "weight_decay", "clip", "loss")
+"""Of `finetune` and of `trained by`."""
+RECALIBRATE_SETTINGS = ("over",)
+COMPARE_SETTINGS = ("lr", "align_lr")
+
+Kind = Literal["int", "share", "bool", "path", "optional int", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a data source, a task or a model."""
+
+    name: str
+    kind: Kind
+    default: Value = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a call takes, in order."""
+
+    arguments: tuple[Argument, ...]
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(argument.name for argument in self.arguments)
+
+
+_TORCHVISION_SET = Signature(
+    (
+        Argument("root", "path", required=True),
+        Argument("batch", "int", 128),
+        Argument("size", "optional int", None),
+        Argument("validation", "share", 0.1),
+        Argument("download", "bool", False),
+    )
+)
+TORCHVISION_SETS = ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "SVHN")
+
+SOURCES: Mapping[str, Signature] = {
+    "digits": Signature(
+        (Argument("canvas", "int", 16), Argument("placements", "int", 1), Argument("batch", "int", 128))
+    ),
+    "imagefolder": Signature(
+        (
+            Argument("root", "path", required=True),
+            Argument("size", "int", 224),
+            Argument("batch", "int", 256),
+            Argument("validation", "share", 0.05),
+        )
+    ),
+    **{f"torchvision.datasets.{name}": _TORCHVISION_SET for name in TORCHVISION_SETS},
+}
+"""Every data source."""
+
+TASKS: Mapping[str, Signature] = {"classification": Signature((Argument("classes", "int", required=True),))}
+
+ZOO: Mapping[str, Signature] = {
+    "small_resnet": Signature(
+        (Argument("width", "int", 8), Argument("classes", "int", 10), Argument("channels", "int", 3))
+    )
+}
+"""Guides that come with the package."""

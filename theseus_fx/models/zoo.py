@@ -1,0 +1,68 @@
+"""The networks that come with the package: small enough to train on a laptop in a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import cast
+
+from torch import Tensor, nn
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut around them (He et al. 2016, figure 2).
+
+    Maps (b, channels, h, w) to (b, width, ceil(h / stride), ceil(w / stride)).
+    """
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU()
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = (
+            nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width))
+            if stride != 1 or channels != width
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block applied to x, (b, channels, h, w)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return cast("Tensor", self.relu(out + shortcut))
+
+
+class SmallResNet(nn.Module):
+    """A residual network for small images: a stem and three stages of one basic block, nine convolutions.
+
+    The stages have `width`, 2 `width` and 4 `width` channels and strides 1, 2 and 2; module names are
+    torchvision's (`conv1`, `layer1.0.conv1`, `layer2.0.downsample.0`, `fc`). Maps images
+    (b, channels, h, w) of any size to logits (b, classes). Weights start as PyTorch's defaults.
+    """
+
+    def __init__(self, width: int = 8, classes: int = 10, channels: int = 3) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU()
+        self.layer1 = nn.Sequential(BasicBlock(width, width, 1))
+        self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, 2))
+        self.layer3 = nn.Sequential(BasicBlock(2 * width, 4 * width, 2))
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(4 * width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (b, classes) of images x, (b, channels, h, w)."""
+        x = self.relu(self.bn1(self.conv1(x)))  # (b, width, h, w)
+        x = self.layer1(x)  # (b, width, h, w)
+        x = self.layer2(x)  # (b, 2 width, h / 2, w / 2)
+        x = self.layer3(x)  # (b, 4 width, h / 4, w / 4)
+        return cast("Tensor", self.fc(self.avgpool(x).flatten(1)))
+
+
+ZOO: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"small_resnet": SmallResNet})
+"""What a guide can be called without a library in front of its name."""

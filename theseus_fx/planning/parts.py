@@ -1,0 +1,88 @@
+"""The parts of a plan: the recipe of each site, and what the replacement costs before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from theseus_fx.graph.cost import module_flops
+from theseus_fx.lang.diagnostics import Diagnostic, Rejected
+from theseus_fx.lang.spec import Spec
+from theseus_fx.match.matcher import Site
+from theseus_fx.modules.build import Boundary, build
+from theseus_fx.modules.recipe import Recipe
+from theseus_fx.planning.plan import Part, Totals
+
+
+def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
+    """The recipe of each site.
+
+    Raises:
+        Rejected: THX2xx, THX303, THX501, THX502; every one that applies to any site.
+    """
+    recipes: list[Recipe] = []
+    problems: list[Diagnostic] = []
+    for site in sites:
+        boundary = Boundary(part=str(site), input=site.input, output=site.output, span=site.rule.pattern.span)
+        try:
+            recipes.append(build(site.rule.replacement, boundary, names=site.names, definitions=spec.modules))
+        except Rejected as rejected:
+            problems += rejected.diagnostics
+    if problems:
+        raise Rejected(*problems)
+    return tuple(recipes)
+
+
+def make_parts(
+    model: nn.Module, flops: Mapping[str, int], sites: Sequence[Site], recipes: Sequence[Recipe]
+) -> tuple[Part, ...]:
+    """The parts with their costs.
+
+    Args:
+        model: the guide.
+        flops: its forward FLOPs of one sample, by node.
+        sites: in execution order.
+        recipes: of the sites.
+    """
+    return tuple(
+        Part(
+            name=site.name,
+            rule=site.rule.name,
+            path=site.path,
+            node=site.node,
+            input_node=site.input_node,
+            guide_module=site.description,
+            module_class=site.module_class,
+            input_shape=site.input.shape,
+            output_shape=site.output.shape,
+            recipe=recipe,
+            parameters_before=sum(p.numel() for p in model.get_submodule(site.path).parameters()),
+            parameters_after=recipe.parameter_count(),
+            flops_before=flops[site.node],
+            flops_after=module_flops(recipe.make(device="meta"), site.input),
+        )
+        for site, recipe in zip(sites, recipes, strict=True)
+    )
+
+
+def totals(model: nn.Module, flops: Mapping[str, int], parts: Sequence[Part]) -> Totals:
+    """Guide and converted model side by side; a parameter that several modules share counts once."""
+    left = {
+        id(p): p.numel()
+        for path, module in model.named_modules()
+        if not inside(path, parts)
+        for p in module.parameters(recurse=False)
+    }
+    total = sum(flops.values())
+    return Totals(
+        parameters_guide=sum(p.numel() for p in model.parameters()),
+        parameters_target=sum(left.values()) + sum(part.parameters_after for part in parts),
+        flops_guide=total,
+        flops_target=total + sum(part.flops_after - part.flops_before for part in parts),
+    )
+
+
+def inside(path: str, parts: Sequence[Part] | Sequence[Site]) -> bool:
+    """Whether the module at a path goes when the parts are replaced."""
+    return any(path == part.path or path.startswith(f"{part.path}.") for part in parts)

@@ -1,0 +1,234 @@
+"""The alignment stages: replace, then match the guide's activations (Network of Theseus, Algorithm 1).
+
+Section 3.2 of the paper decides what is trained: all replacements introduced so far, together. Everything
+else is frozen and in eval mode, BatchNorm included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from theseus_fx.data.order import stable_seed
+from theseus_fx.data.source import Split
+from theseus_fx.graph.program import StageProgram, stage_program
+from theseus_fx.planning.plan import Stage
+from theseus_fx.run.job import Job
+from theseus_fx.run.session import Stopwatch, Unit
+from theseus_fx.run.start import fitted_start, random_start
+from theseus_fx.run.training import Phase, PhaseState, StepOutcome, rate_schedule, steps_of, train
+from theseus_fx.similarity import GuideGram, chance_level, cka, cka_loss
+
+Parts = dict[str, nn.Module]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aligned:
+    """What the stages leave."""
+
+    parts: Parts
+    """The replacements by part name."""
+    stages: tuple[Mapping[str, Any], ...]
+    """What each stage did, as JSON values."""
+    steps: int
+    """Gradient steps taken."""
+    seconds: float
+
+
+def align(
+    unit: Unit, job: Job, *, rates: Mapping[int, float | None], start: Literal["planned", "random"]
+) -> Aligned:
+    """Runs every stage of the plan, or takes up the unit where it was left.
+
+    Args:
+        unit: where checkpoints and the result are kept.
+        job: the run.
+        rates: the peak learning rate of each stage by its number; None takes no gradient step in it.
+        start: how replacements begin: as planned, or at random whatever the plan says.
+    """
+    if (done := unit.finished()) is not None:
+        return _restored(job, done.facts, done.tensors)
+    kept = unit.resume() or {}
+    parts: Parts = _load_parts(job, kept.get("parts", {}))
+    records: list[dict[str, Any]] = kept.get("records", [])
+    watch = Stopwatch(before=kept.get("seconds", 0.0))
+    steps = sum(record["steps"] for record in records)
+
+    for stage in job.plan.stages[len(records) :]:
+        fresh = kept.get("stage") != stage.number
+        if fresh:
+            for name in stage.introduces:
+                parts[name] = _introduce(job, stage, name, parts, start)
+        state = PhaseState() if fresh else PhaseState(step=kept["step"], optimizer=kept["optimizer"])
+        before = _similarities(job, stage, parts) if fresh else kept["before"]
+        keep = _Keeper(unit, stage, parts, records, before, watch)
+        if fresh:
+            keep(state)
+        rate = rates[stage.number]
+        if rate is not None and any(p.requires_grad for p in _trained(stage, parts)):
+            train(unit, _phase(unit, job, stage, parts, rate), state, keep)
+        record = _stage_record(job, stage, parts, before, taken=state.step)
+        records.append(record)
+        steps += state.step
+        kept = {}
+        job.session.metrics.append([{"unit": unit.name, "event": "stage", **record}])
+        job.session.observer.end(f"stage {stage.number}", _told(record))
+    seconds = watch.seconds
+    unit.finish({"stages": records, "steps": steps, "seconds": seconds}, _flat(parts))
+    return Aligned(parts=parts, stages=tuple(records), steps=steps, seconds=seconds)
+
+
+def total_steps(job: Job) -> int:
+    """The gradient steps that the schedule budgets for all stages together."""
+    per_epoch = job.source.steps_per_epoch
+    return sum(steps_of(stage.alignment.budget, per_epoch) for stage in job.plan.stages)
+
+
+def _introduce(
+    job: Job, stage: Stage, name: str, parts: Mapping[str, nn.Module], start: Literal["planned", "random"]
+) -> nn.Module:
+    part = job.plan.part(name)
+    if start == "random" or stage.start.kind == "random":
+        return random_start(job, part)
+    job.session.observer.say(f"fitting {part.name} {part.path}")
+    return fitted_start(job, part, parts, stage.start)
+
+
+def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Phase:
+    settings = stage.alignment
+    per_epoch = job.source.steps_per_epoch
+    steps = steps_of(settings.budget, per_epoch)
+    program = _program(job, stage, parts)
+
+    def step_loss(step: int) -> StepOutcome:
+        batch = job.train_batch(step, stream=f"stage {stage.number}")
+        outputs = program(*batch.inputs)
+        losses = [cka_loss(a, b) for a, b in zip(outputs.target_taps, outputs.guide_taps, strict=True)]
+        values = {tap.part: 1 - loss.detach() for tap, loss in zip(stage.taps, losses, strict=True)}
+        return StepOutcome(loss=torch.stack(losses).mean(), values=values, samples=len(batch.labels))
+
+    newest = job.plan.part(stage.introduces[-1])
+    return Phase(
+        title=f"stage {stage.number} of {len(job.plan.stages)}: {newest.name} {newest.path}",
+        record={"phase": "align", "stage": stage.number},
+        parameters=_trained(stage, parts),
+        steps=steps,
+        rate=rate_schedule(settings.lr, peak, steps=steps, steps_per_epoch=per_epoch),
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        step_loss=step_loss,
+    )
+
+
+def _trained(stage: Stage, parts: Parts) -> list[nn.Parameter]:
+    """What the stage trains; nothing, where all its replacements are without parameters."""
+    return [p for name in stage.trains for p in parts[name].parameters()]
+
+
+def _program(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> StageProgram:
+    """The stage's slice of guide and target, up to the last tap."""
+    replacements = {job.plan.part(name).node: module for name, module in parts.items()}
+    return stage_program(job.plan.trace, job.guide, replacements, taps=[tap.node for tap in stage.taps])
+
+
+@torch.no_grad()
+def _similarities(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> dict[str, dict[str, float]]:
+    """Each tap's CKA on one held-out batch, and the level that permuted samples reach there."""
+    batch = next(job.batches(Split.VALIDATION))
+    outputs = _program(job, stage, parts)(*batch.inputs)
+    found: dict[str, dict[str, float]] = {}
+    for tap, a, b in zip(stage.taps, outputs.target_taps, outputs.guide_taps, strict=True):
+        gram = GuideGram.of(b)
+        order = torch.Generator().manual_seed(stable_seed(job.session.seed, "chance", tap.part))
+        found[tap.part] = {"similarity": float(cka(a, gram)), "chance": float(chance_level(a, gram, order))}
+    return found
+
+
+def _stage_record(
+    job: Job,
+    stage: Stage,
+    parts: Mapping[str, nn.Module],
+    before: Mapping[str, Mapping[str, float]],
+    *,
+    taken: int,
+) -> dict[str, Any]:
+    """What the stage did: similarity of every tap before and after, and the hybrid's value on validation."""
+    after = _similarities(job, stage, parts)
+    return {
+        "stage": stage.number,
+        "parts": list(stage.introduces),
+        "start": stage.start.kind,
+        "steps": taken,
+        "taps": {
+            tap.part: {
+                "before": before[tap.part]["similarity"],
+                "after": after[tap.part]["similarity"],
+                "chance": after[tap.part]["chance"],
+            }
+            for tap in stage.taps
+        },
+        "validation": job.evaluate(job.hybrid(parts), Split.VALIDATION),
+    }
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    newest = record["taps"][record["parts"][-1]]
+    return (
+        f"{record['parts'][-1]}: similarity {newest['before']:.4f} -> {newest['after']:.4f} "
+        f"(chance {newest['chance']:.4f}), hybrid {record['validation']:.4f} on validation"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Keeper:
+    """Writes a checkpoint of the unit in the middle of a stage."""
+
+    unit: Unit
+    stage: Stage
+    parts: Parts
+    records: list[dict[str, Any]]
+    before: Mapping[str, Any]
+    watch: Stopwatch
+
+    def __call__(self, state: PhaseState) -> None:
+        number = self.stage.number * 10**10 + state.step
+        self.unit.keep(
+            number,
+            {
+                "stage": self.stage.number,
+                "step": state.step,
+                "optimizer": state.optimizer,
+                "parts": {name: module.state_dict() for name, module in self.parts.items()},
+                "records": self.records,
+                "before": dict(self.before),
+                "seconds": self.watch.seconds,
+            },
+        )
+
+
+def _load_parts(job: Job, states: Mapping[str, Mapping[str, Tensor]]) -> Parts:
+    parts: Parts = {}
+    for name, state in states.items():
+        module = job.plan.part(name).recipe.make(device=job.session.device)
+        module.load_state_dict(state)
+        parts[name] = module
+    return parts
+
+
+def _restored(job: Job, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Aligned:
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, rest = key.partition("/")
+        states.setdefault(name, {})[rest] = value
+    parts = _load_parts(job, states)
+    return Aligned(parts=parts, stages=tuple(facts["stages"]), steps=facts["steps"], seconds=facts["seconds"])
+
+
+def _flat(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value for name, module in parts.items() for key, value in module.state_dict().items()
+    }

@@ -1,0 +1,44 @@
+"""What a run tells whoever watches it. The command line draws it, the Python interface may ignore it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Watches a run; every method returns at once and changes nothing."""
+
+    def expect(self, steps: int) -> None:
+        """The run will take about so many gradient steps in all; called again where that changes."""
+        ...
+
+    def begin(self, title: str, *, steps: int, done: int) -> None:
+        """A phase begins: `steps` gradient steps in all, of which `done` were taken before a resume."""
+        ...
+
+    def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None:
+        """The phase has taken `done` steps; the last loss, named values, samples seen since the last call."""
+        ...
+
+    def end(self, title: str, outcome: str) -> None:
+        """The phase is over; `outcome` says what came of it in a few words."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A line for the person: a warning, or a fact worth knowing now."""
+        ...
+
+
+class Silent:
+    """An observer that ignores everything."""
+
+    def expect(self, steps: int) -> None: ...
+
+    def begin(self, title: str, *, steps: int, done: int) -> None: ...
+
+    def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None: ...
+
+    def end(self, title: str, outcome: str) -> None: ...
+
+    def say(self, text: str) -> None: ...

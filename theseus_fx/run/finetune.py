@@ -1,0 +1,143 @@
+"""Training a whole model on the task: the guide where the spec asks for it, a converted model, a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from theseus_fx.data.source import Split
+from theseus_fx.lang.spec import Training
+from theseus_fx.run.job import Job
+from theseus_fx.run.recalibrate import recalibrate
+from theseus_fx.run.session import Stopwatch, Unit
+from theseus_fx.run.training import Phase, PhaseState, StepOutcome, rate_schedule, train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetuned:
+    """What fine-tuning leaves."""
+
+    model: nn.Module
+    """In eval mode."""
+    validation: float
+    """The task's metric on the validation split."""
+    batchnorm: Mapping[str, float] | None
+    """The metric on validation `before` and `after` recalibration, where there was one."""
+    steps: int
+    seconds: float
+
+
+def finetune(
+    unit: Unit,
+    job: Job,
+    model: nn.Module,
+    settings: Training | None,
+    *,
+    rate: float | None,
+    steps: int,
+    title: str,
+) -> Finetuned:
+    """Recalibrates the model and trains all of it on the task, or takes up the unit where it was left.
+
+    Args:
+        unit: where checkpoints and the result are kept.
+        job: the run.
+        model: on the device; changed in place.
+        settings: loss, optimizer and the shape of the learning rate; None where the spec has no `finetune`.
+        rate: the peak learning rate; None takes no step.
+        steps: how many steps.
+        title: for the person who watches.
+    """
+    if (done := unit.finished()) is not None:
+        _load(model, done.tensors)
+        return Finetuned(
+            model=model.eval(),
+            validation=done.facts["validation"],
+            batchnorm=done.facts["batchnorm"],
+            steps=done.facts["steps"],
+            seconds=done.facts["seconds"],
+        )
+    kept = unit.resume()
+    watch = Stopwatch(before=0.0 if kept is None else kept["seconds"])
+    if kept is None:
+        batchnorm = _recalibrated(job, model)
+        state = PhaseState()
+    else:
+        batchnorm = kept["batchnorm"]
+        _load(model, kept["model"])
+        state = PhaseState(step=kept["step"], optimizer=kept["optimizer"])
+
+    def keep(at: PhaseState) -> None:
+        unit.keep(
+            at.step,
+            {
+                "model": model.state_dict(),
+                "optimizer": at.optimizer,
+                "step": at.step,
+                "batchnorm": batchnorm,
+                "seconds": watch.seconds,
+            },
+        )
+
+    if settings is not None and rate is not None:
+        phase = task_phase(job, model, settings, peak=rate, steps=steps, title=title, stream="finetune")
+        train(unit, phase, state, keep)
+    model.eval()
+    facts: dict[str, Any] = {
+        "validation": job.evaluate(model, Split.VALIDATION),
+        "batchnorm": batchnorm,
+        "steps": state.step,
+        "seconds": watch.seconds,
+    }
+    unit.finish(facts, model.state_dict())
+    return Finetuned(model=model, **facts)
+
+
+def task_phase(
+    job: Job, model: nn.Module, settings: Training, *, peak: float, steps: int, title: str, stream: str
+) -> Phase:
+    """The phase that trains all parameters of the model, in train mode, on the task's loss.
+
+    Args:
+        job: the run.
+        model: on the device; trained in place.
+        settings: loss, optimizer and the shape of the learning rate.
+        peak: the peak learning rate.
+        steps: how many steps.
+        title: for the person who watches.
+        stream: which batches it sees; phases with the same stream see the same ones.
+    """
+    model.train().requires_grad_(True)
+    per_epoch = job.source.steps_per_epoch
+
+    def step_loss(step: int) -> StepOutcome:
+        batch = job.train_batch(step, stream=stream)
+        logits: Tensor = model(*batch.inputs)
+        loss = job.loss(settings.loss, logits, batch)
+        return StepOutcome(loss=loss, values={}, samples=len(batch.labels))
+
+    return Phase(
+        title=title,
+        record={"phase": "task"},
+        parameters=list(model.parameters()),
+        steps=steps,
+        rate=rate_schedule(settings.lr, peak, steps=steps, steps_per_epoch=per_epoch),
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        step_loss=step_loss,
+    )
+
+
+def _recalibrated(job: Job, model: nn.Module) -> dict[str, float] | None:
+    if not job.plan.recalibrate:
+        return None
+    before = job.evaluate(model, Split.VALIDATION)
+    recalibrate(job, model, job.plan.recalibrate)
+    return {"before": before, "after": job.evaluate(model, Split.VALIDATION)}
+
+
+def _load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    model.load_state_dict(dict(state))

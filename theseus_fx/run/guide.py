@@ -1,0 +1,189 @@
+"""The guide with its weights: pretrained, untrained, handed over, or trained first and cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from theseus_fx.data.order import stable_seed
+from theseus_fx.data.source import DataSource, Split
+from theseus_fx.data.tasks import Classification
+from theseus_fx.lang.diagnostics import Rejected
+from theseus_fx.lang.spec import Training
+from theseus_fx.models.resolve import build
+from theseus_fx.planning.plan import Plan
+from theseus_fx.run.finetune import task_phase
+from theseus_fx.run.folder import read_json, write_bytes, write_json
+from theseus_fx.run.job import Job
+from theseus_fx.run.session import Result, Session, Stopwatch, Unit
+from theseus_fx.run.training import PhaseState, steps_of, train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedGuide:
+    """The frozen source network of a run."""
+
+    model: nn.Module
+    """On the device, in eval mode, without gradients."""
+    validation: float
+    test: float
+    """The task's metric."""
+    steps: int
+    """Gradient steps that this spec took to train it; 0 for one that came trained, or untrained."""
+    seconds: float
+    """What training it took, when it was trained."""
+
+
+def prepare_guide(
+    plan: Plan,
+    *,
+    session: Session,
+    source: DataSource,
+    task: Classification,
+    model: nn.Module | None,
+    cache: Path | None,
+) -> PreparedGuide:
+    """The guide of a plan, trained first where the spec says so.
+
+    Args:
+        plan: the plan.
+        session: the run; the guide is its unit `guide`.
+        source: the data.
+        task: what it is trained and judged on.
+        model: a guide that the caller hands over, used as it is; it is copied, not changed.
+        cache: where trained guides are kept for other runs, or None.
+    """
+    unit = session.unit("guide")
+    net = _fresh(plan, session) if model is None else _copied(model, session.device)
+    if (done := unit.finished()) is not None:
+        net.load_state_dict(dict(done.tensors))
+        return _frozen(net, done.facts)
+    training = plan.spec.guide.training if plan.spec.guide is not None and model is None else None
+    path = None
+    if cache is not None and training is not None:
+        path = cache / "guides" / _content_key(plan, training, session, source)
+        if (cached := _from_cache(path, session)) is not None:
+            net.load_state_dict(dict(cached.tensors))
+            session.observer.say(f"the trained guide comes from the cache ({path})")
+            unit.finish(cached.facts, cached.tensors)
+            return _frozen(net, cached.facts)
+    job = Job(plan=plan, session=session, source=source, task=task, guide=net)
+    steps, seconds = (0, 0.0) if training is None else _train(unit, job, training)
+    net.eval().requires_grad_(False)
+    facts = {
+        "validation": job.evaluate(net, Split.VALIDATION),
+        "test": job.evaluate(net, Split.TEST),
+        "steps": steps,
+        "seconds": seconds,
+    }
+    result = unit.finish(facts, net.state_dict())
+    if path is not None:
+        _to_cache(path, result, session)
+    return _frozen(net, facts)
+
+
+def default_cache() -> Path:
+    """Where trained guides are kept: `$THESEUS_FX_CACHE`, or `theseus-fx` in the user's cache folder."""
+    if chosen := os.environ.get("THESEUS_FX_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "theseus-fx"
+
+
+def _fresh(plan: Plan, session: Session) -> nn.Module:
+    """The guide that the spec names, with the weights it asks for; random ones come from the run's seed."""
+    if plan.spec.guide is None:
+        raise ValueError("the spec has no guide and none was handed over")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stable_seed(session.seed, "guide"))
+        return build(plan.spec.guide.model, device=session.device, weights=True)
+
+
+def _copied(model: nn.Module, device: torch.device) -> nn.Module:
+    import copy
+
+    return copy.deepcopy(model).to(device).eval()
+
+
+def _train(unit: Unit, job: Job, training: Training) -> tuple[int, float]:
+    (peak,) = training.lr.candidates
+    if peak is None:
+        return 0, 0.0
+    steps = steps_of(training.budget, job.source.steps_per_epoch)
+    kept = unit.resume()
+    watch = Stopwatch(before=0.0 if kept is None else kept["seconds"])
+    state = PhaseState()
+    if kept is not None:
+        job.guide.load_state_dict(kept["model"])
+        state = PhaseState(step=kept["step"], optimizer=kept["optimizer"])
+
+    def keep(at: PhaseState) -> None:
+        unit.keep(
+            at.step,
+            {
+                "model": job.guide.state_dict(),
+                "optimizer": at.optimizer,
+                "step": at.step,
+                "seconds": watch.seconds,
+            },
+        )
+
+    phase = task_phase(
+        job, job.guide, training, peak=peak, steps=steps, title="training the guide", stream="guide"
+    )
+    train(unit, phase, state, keep)
+    job.session.observer.end("training the guide", f"{steps} steps")
+    return steps, watch.seconds
+
+
+def _frozen(net: nn.Module, facts: Mapping[str, Any]) -> PreparedGuide:
+    return PreparedGuide(
+        model=net.eval().requires_grad_(False),
+        validation=facts["validation"],
+        test=facts["test"],
+        steps=facts["steps"],
+        seconds=facts["seconds"],
+    )
+
+
+def _content_key(plan: Plan, training: Training, session: Session, source: DataSource) -> str:
+    """Equal for guides that training would make equal: model, settings, data, seed, device, torch."""
+    content = {
+        "model": plan.model_fingerprint,
+        "training": plan.as_json()["guide"]["trained_by"],
+        "data": source.fingerprint(),
+        "batch": source.batch_size,
+        "seed": session.seed,
+        "device": session.device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "loss": [term.kind for term in training.loss],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _from_cache(path: Path, session: Session) -> Result | None:
+    if not (path / "facts.json").exists():
+        return None
+    tensors: dict[str, Tensor] = load((path / "state.safetensors").read_bytes())
+    return Result(
+        facts=read_json(path / "facts.json"), tensors={k: v.to(session.device) for k, v in tensors.items()}
+    )
+
+
+def _to_cache(path: Path, result: Result, session: Session) -> None:
+    """A cache that cannot be written costs the next run time, and this one a line."""
+    try:
+        held = {k: v.detach().contiguous().cpu() for k, v in result.tensors.items()}
+        write_bytes(path / "state.safetensors", save(held))
+        write_json(path / "facts.json", dict(result.facts))
+    except Rejected as rejected:
+        session.observer.say(f"the trained guide was not cached: {rejected}")

@@ -1,0 +1,82 @@
+"""A conversion with everything at hand that its units share: the plan, the data, the frozen guide."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from theseus_fx.data.order import stable_seed
+from theseus_fx.data.source import Batch, DataSource, Split
+from theseus_fx.data.tasks import Classification
+from theseus_fx.graph.surgery import convert
+from theseus_fx.lang.spec import LossTerm
+from theseus_fx.planning.plan import Plan
+from theseus_fx.run.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What the units of one run work with."""
+
+    plan: Plan
+    session: Session
+    source: DataSource
+    task: Classification
+    guide: nn.Module
+    """On the session's device, in eval mode, no parameter requires a gradient."""
+
+    def train_batch(self, step: int, *, stream: str) -> Batch:
+        """Training batch number `step` of a stream, on the device; equal streams see equal batches."""
+        seed = stable_seed(self.session.seed, "batches", stream)
+        return _to(self.source.train_batch(step, seed=seed), self.session.device)
+
+    def batches(self, split: Split) -> Iterator[Batch]:
+        """The batches of a split in their fixed order, on the device."""
+        for batch in self.source.batches(split):
+            self.session.heed_stop()
+            yield _to(batch, self.session.device)
+
+    def evaluate(self, model: nn.Module, split: Split) -> float:
+        """The task's metric over a split; the model is used in eval mode and left as it was."""
+        was_training = model.training
+        model.eval()
+        value, _ = self.task.accuracy(model, self.batches(split))
+        model.train(was_training)
+        return value
+
+    def hybrid(self, parts: Mapping[str, nn.Module]) -> nn.Module:
+        """An ordinary model: the guide with the given parts replaced, sharing no parameter with either."""
+        replacements = {self.plan.part(name).path: copy.deepcopy(module) for name, module in parts.items()}
+        return convert(self.guide, replacements).to(self.session.device)
+
+    def loss(self, terms: tuple[LossTerm, ...], logits: Tensor, batch: Batch) -> Tensor:
+        """The weighted sum of the task loss and the distillation terms, a scalar."""
+        total = logits.new_zeros(())
+        for term in terms:
+            if term.kind == "cross_entropy":
+                value = self.task.loss(logits, batch.labels)
+            else:
+                with torch.no_grad():
+                    guide = self.guide(*batch.inputs)
+                value = distillation(logits, guide, term.temperature)
+            total = total + term.weight * value
+        return total
+
+
+def distillation(logits: Tensor, guide: Tensor, temperature: float) -> Tensor:
+    """KL(guide || model) of the softened distributions times T² (Hinton et al. 2015), mean over samples."""
+    log_p = functional.log_softmax(logits / temperature, dim=-1)
+    log_q = functional.log_softmax(guide / temperature, dim=-1)
+    return functional.kl_div(log_p, log_q, log_target=True, reduction="batchmean") * temperature**2
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    inputs = tuple(x.to(device, non_blocking=True) for x in batch.inputs)
+    return Batch(inputs=inputs, labels=batch.labels.to(device, non_blocking=True))
