@@ -6,9 +6,14 @@ import os
 import pty
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
+import pytest
 from command_line import Command
+from rich.console import Console
+
+from theseus_fx.cli.progress import Bars, board
 
 
 def on_a_terminal(*arguments: str, cwd: Path) -> str:
@@ -37,8 +42,47 @@ def on_a_terminal(*arguments: str, cwd: Path) -> str:
     return b"".join(pieces).decode()
 
 
+def drawn(width: int) -> tuple[Bars, StringIO]:
+    """Bars on a terminal of that width which draws only when told to, so that no clock decides what is seen."""
+    screen = StringIO()
+    bars = board(Console(file=screen, force_terminal=True, width=width, no_color=True, highlight=False))
+    bars.live.auto_refresh = False
+    return Bars(bars), screen
+
+
+@pytest.mark.parametrize("width", [100, 200])
+def test_the_last_numbers_of_a_phase_are_drawn_however_short_it_was(width: int) -> None:
+    bars, screen = drawn(width)
+    with bars.board:
+        bars.expect(9)
+        bars.begin("stage 3 of 3: conv[3] layer3.0.conv2", steps=2, done=0)
+        bars.step(done=2, loss=0.25, values={"conv[1]": 0.5, "conv[2]": 0.7}, samples=128)
+        bars.end("stage 3 of 3: conv[3] layer3.0.conv2", "similarity 0.6")
+    shown = screen.getvalue()
+    for words in (
+        "whole run",
+        "loss 0.2500",
+        "samples/s",
+        "similarity 0.6000 (taps, %: 50 70)",
+        "left",
+        "2/9",
+        "2/2",
+    ):
+        assert words in shown
+    assert shown.count("conv2: similarity 0.6") == 1
+
+
+def test_a_narrow_terminal_cuts_the_words_and_does_not_wrap_them() -> None:
+    bars, screen = drawn(40)
+    with bars.board:
+        bars.begin("stage 1", steps=2, done=0)
+        bars.step(done=1, loss=0.25, values={f"conv[{n}]": 0.5 for n in range(40)}, samples=128)
+        bars.board.refresh()
+    assert "loss 0.2500" in screen.getvalue()
+    assert "…" in screen.getvalue()
+
+
 def test_a_terminal_shows_bars_with_stage_loss_similarities_and_speed(tiny: Path) -> None:
-    tiny.write_text(tiny.read_text().replace("for    = 3 steps", "for    = 60 steps"))
     shown = on_a_terminal("run", str(tiny), cwd=tiny.parent)
     assert "whole run" in shown
     assert "stage 3 of 3: conv[3] layer3.0.conv2" in shown

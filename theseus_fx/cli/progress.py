@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from theseus_fx.cli.output import console
 from theseus_fx.run.events import Observer, Silent
@@ -31,19 +32,32 @@ def watching(*, quiet: bool) -> Generator[Observer, None, None]:
     elif not out.is_terminal:
         yield Lines(out)
     else:
-        bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=out,
-            transient=True,
-        )
-        with bars:
+        with board(out) as bars:
             yield Bars(bars)
+
+
+class Board(Progress):
+    """Bars with one line of words below them, cut where the terminal ends rather than wrapped."""
+
+    words: str = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.words, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def board(out: Console) -> Board:
+    """Bars that vanish when they are done."""
+    return Board(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=out,
+        transient=True,
+    )
 
 
 @dataclass(slots=True)
@@ -70,7 +84,7 @@ class Lines:
 class Bars:
     """A bar for the whole run, one for the phase, and a line for each finished phase above them."""
 
-    progress: Progress
+    board: Board
     _whole: TaskID | None = None
     _phase: TaskID | None = None
     _done: int = 0
@@ -78,41 +92,44 @@ class Bars:
 
     def expect(self, steps: int) -> None:
         if self._whole is None:
-            self._whole = self.progress.add_task("whole run", total=steps, told="")
-        self.progress.update(self._whole, total=steps)
+            self._whole = self.board.add_task("whole run", total=steps)
+        self.board.update(self._whole, total=steps)
 
     def begin(self, title: str, *, steps: int, done: int) -> None:
         self._drop_phase()
         self._done, self._samples = done, 0
-        self._phase = self.progress.add_task(title, total=steps, completed=done, told="")
+        self._phase = self.board.add_task(title, total=steps, completed=done)
 
     def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None:
         if self._phase is None:
             return
         if self._whole is not None:
-            self.progress.advance(self._whole, done - self._done)
+            self.board.advance(self._whole, done - self._done)
         self._done = done
         self._samples += samples
-        self.progress.update(self._phase, completed=done, told=self._words(loss, values))
+        self.board.words = self._words(loss, values)
+        self.board.update(self._phase, completed=done)
 
     def end(self, title: str, outcome: str) -> None:
         self._drop_phase()
-        self.progress.console.print(f"{title}: {outcome}")
+        self.board.console.print(f"{title}: {outcome}")
 
     def say(self, text: str) -> None:
-        self.progress.console.print(text, style="dim")
+        self.board.console.print(text, style="dim")
 
     def _words(self, loss: float, values: Mapping[str, float]) -> str:
         words = [f"loss {loss:.4f}"]
+        elapsed = self.board.tasks[-1].elapsed
+        if elapsed:
+            words.append(f"{self._samples / elapsed:,.0f} samples/s")
         if values:
             taps = " ".join(f"{100 * value:.0f}" for value in values.values())
             words.append(f"similarity {fmean(values.values()):.4f} (taps, %: {taps})")
-        elapsed = self.progress.tasks[-1].elapsed
-        if elapsed:
-            words.append(f"{self._samples / elapsed:,.0f} samples/s")
         return "  ".join(words)
 
     def _drop_phase(self) -> None:
-        if self._phase is not None:
-            self.progress.remove_task(self._phase)
-            self._phase = None
+        if self._phase is None:
+            return
+        self.board.refresh()  # however short the phase was, its last numbers were on the screen
+        self.board.remove_task(self._phase)
+        self._phase, self.board.words = None, ""
