@@ -43,7 +43,7 @@ def on_a_terminal(*arguments: str, cwd: Path) -> str:
 
 
 def drawn(width: int) -> tuple[Bars, StringIO]:
-    """Bars on a terminal of that width which draws only when told to, so that no clock decides what is seen."""
+    """Bars on a terminal of that width that draws only when told to, so that no clock decides."""
     screen = StringIO()
     bars = board(Console(file=screen, force_terminal=True, width=width, no_color=True, highlight=False))
     bars.live.auto_refresh = False
