@@ -37,8 +37,8 @@ ONE = [
     ("guide net = small_resnet(width = 2)", "guide net = 3", "THX203", "3", "write `torchvision."),
     ("match Conv2d as c", "match nn.Conv2d as c", "THX203", "nn.Conv2d", "write `match Conv2d as c`"),
     (RULE, "replace with 3 + rank", "THX203", "3 + rank", "write steps such as"),
-    (RULE, "replace with Linear(f(c), rank)", "THX203", "f(c)", ""),
-    (RULE, "replace with Linear(c |> c, rank)", "THX203", "c |> c", ""),
+    (RULE, "replace with Linear(rank, bias = f(c))", "THX203", "f(c)", ""),
+    (RULE, "replace with Linear(rank, bias = c |> c)", "THX203", "c |> c", ""),
     # units
     ("for    = 3 steps", "for    = 3", "THX204", "3", "write `3 epochs` or `3 steps`"),
     ("for    = 3 steps", "for    = 3 stepps", "THX204", "stepps", "did you mean `steps`?"),

@@ -235,8 +235,8 @@ def test_a_whole_part_is_no_argument_of_a_layer() -> None:
         ("Linear(2.5)", "Linear(2.5)", "cannot be made"),
         ("Conv2d(4, 1, groups = 0)", "Conv2d(4, 1, groups = 0)", "cannot be made"),
         ("reshape([3, 64])", "reshape([3, 64])", "cannot be made"),
-        ("flatten(start_dim = 2) |> GRU(4, batch_first = true)", "GRU(4", "returns a tuple"),
-        ("MaxPool2d(2, return_indices = true)", "MaxPool2d", "returns a tuple"),
+        ("flatten(start_dim = 2) |> GRU(4, batch_first = true)", "GRU(4", "is a tuple of 2"),
+        ("MaxPool2d(2, return_indices = true)", "MaxPool2d", "is a tuple of 2"),
         ("flatten(start_dim = 2) |> MultiheadAttention(num_heads = 1)", "Multi", "does not accept a value"),
     ],
 )
@@ -277,11 +277,19 @@ def test_an_output_that_only_lacks_its_shape_gets_the_edit() -> None:
     assert made("flatten |> Linear(c.out.features) |> reshape(c.out.shape)").steps
 
 
-@pytest.mark.parametrize("replacement", ["flatten(start_dim = 0)", "transpose(0, 1)"])
-def test_the_batch_stays_the_first_dimension(replacement: str) -> None:
-    assert refused(replacement, TEXT, TEXT).code == "THX501"
+@pytest.mark.parametrize(
+    "replacement",
+    ["flatten(start_dim = 0)", "transpose(0, 1)", "softmax(dim = 0)", "transpose(1, -3)", "mean(dim = [0, 1])"],
+)
+def test_a_step_that_would_mix_samples_is_refused(replacement: str) -> None:
+    diagnostic = refused(replacement, TEXT, TEXT)
+    assert (diagnostic.code, "would mix samples" in diagnostic.message) == ("THX502", True)
+
+
+def test_the_batch_stays_the_first_dimension() -> None:
+    assert refused("permute([1, 0, 2])", TEXT, TEXT).code == "THX501"
 
 
 def test_a_size_equal_to_any_batch_is_not_taken_for_it() -> None:
-    diagnostic = refused("transpose(0, 1)", (3, 3), (3, 3))
+    diagnostic = refused("permute([1, 0, 2])", (3, 3), (3, 3))
     assert diagnostic.message == "the replacement returns (3, b, 3), but `r[1] conv` returns (b, 3, 3)"

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
-from theseus_fx.modules.recipe import LowRankForm, Recipe, Step
+from theseus_fx.modules.recipe import PRIMARY, Argument, LowRankForm, Recipe, Step, Wire
+
+
+def chain(*steps: tuple[str, dict[str, Argument]]) -> Recipe:
+    wires: list[Wire] = [PRIMARY, *range(len(steps))]
+    made = [Step(kind=k, arguments=a, inputs=(wire,)) for (k, a), wire in zip(steps, wires, strict=False)]
+    return Recipe(name="x", steps=tuple(made), output=wires[-1])
 
 
 def low_rank(*, bias: bool = True, first_bias: bool = False) -> Recipe:
-    return Recipe(
-        name="LowRankLinear",
-        steps=(
-            Step(kind="flatten", arguments={"start_dim": 1}),
-            Step(kind="Linear", arguments={"in_features": 48, "out_features": 5, "bias": first_bias}),
-            Step(kind="Linear", arguments={"in_features": 5, "out_features": 32, "bias": bias}),
-            Step(kind="reshape", arguments={"shape": ("batch", 2, 4, 4)}),
-        ),
+    return chain(
+        ("flatten", {"start_dim": 1}),
+        ("Linear", {"in_features": 48, "out_features": 5, "bias": first_bias}),
+        ("Linear", {"in_features": 5, "out_features": 32, "bias": bias}),
+        ("reshape", {"shape": ("batch", 2, 4, 4)}),
     )
 
 
@@ -53,9 +58,37 @@ def test_the_low_rank_form_is_found() -> None:
 
 @pytest.mark.parametrize("position", range(4))
 def test_any_other_step_breaks_the_low_rank_form(position: int) -> None:
-    steps = list(low_rank().steps)
-    steps.insert(position + 1, Step(kind="relu", arguments={}))
-    assert Recipe(name="x", steps=tuple(steps)).low_rank_form() is None
+    steps = [(step.kind, dict(step.arguments)) for step in low_rank().steps]
+    steps.insert(position + 1, ("relu", {}))
+    assert chain(*steps).low_rank_form() is None
+
+
+def test_a_wired_recipe_is_a_graph_with_the_same_names() -> None:
+    recipe = Recipe(
+        name="Residual",
+        steps=(
+            Step(kind="Linear", arguments={"in_features": 4, "out_features": 4}, inputs=(PRIMARY,)),
+            Step(kind="add", arguments={}, inputs=(0, "mask")),
+            Step(kind="mul", arguments={"left": 0.5}, inputs=(1,)),
+        ),
+        output=2,
+    )
+    assert (recipe.chain, recipe.inputs) == (False, (PRIMARY, "mask"))
+    assert recipe.low_rank_form() is None
+    assert Recipe.from_json(recipe.as_json()) == recipe
+    module = recipe.make(seed=0)
+    assert set(module.state_dict()) == {"linear.weight", "linear.bias"}
+    x, mask = torch.randn(2, 3, 4), torch.randn(2, 1, 4)
+    assert torch.equal(module(x, mask), 0.5 * (module.get_submodule("linear")(x) + mask))
+    assert torch.equal(copy.deepcopy(module)(x, mask), module(x, mask))
+    assert str(recipe).endswith("add = add() of linear, mask; mul = mul(left=0.5) of add; return mul")
+
+
+def test_no_steps_are_the_identity() -> None:
+    recipe = Recipe(name="it", steps=(), output=PRIMARY)
+    x = torch.randn(2, 3)
+    assert torch.equal(recipe.make()(x), x)
+    assert str(recipe) == "identity()"
 
 
 def test_a_bias_between_the_maps_breaks_the_low_rank_form() -> None:

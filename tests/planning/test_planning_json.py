@@ -47,8 +47,8 @@ KEYS = {
     "guide.trained_by": "for lr optimizer weight_decay clip loss",
     "parts.0": "name rule path node guide_module replacement recipe input_shape output_shape "
     "parameters flops",
-    "parts.0.recipe": "name dtype steps",
-    "parts.0.recipe.steps.1": "kind arguments",
+    "parts.0.recipe": "name dtype steps output",
+    "parts.0.recipe.steps.1": "kind arguments inputs",
     "parts.0.parameters": "before after",
     "parts.0.flops": "before after",
     "stages.0": "number introduces trains taps metric for lr optimizer weight_decay clip init guide_share "

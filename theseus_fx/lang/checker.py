@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from theseus_fx.lang import syntax, words
+from theseus_fx.lang.check_flow import check_definition
 from theseus_fx.lang.check_model import check_data, check_guide, check_input, check_task
 from theseus_fx.lang.check_params import Given, check_params, read_assignments
-from theseus_fx.lang.check_rules import check_definition, check_rule
+from theseus_fx.lang.check_rules import check_rule
 from theseus_fx.lang.check_training import (
     check_compare,
     check_recalibrate,

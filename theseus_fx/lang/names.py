@@ -53,16 +53,26 @@ def names_of(node: syntax.Statement | syntax.Block) -> set[str]:
 
 
 def steps_called(expression: syntax.Expression) -> set[str]:
-    """The modules and functions that the steps of a replacement are."""
+    """The modules and functions that a replacement calls, at any depth."""
     match expression:
-        case syntax.Chain(steps=steps):
-            return set[str]().union(*(steps_called(step) for step in steps))
-        case syntax.Call(function=function):
-            return {dotted(function)}
         case syntax.Name(text=text):
             return {text}
+        case syntax.Call(function=function, arguments=arguments):
+            inside = (steps_called(a.value) for a in arguments)
+            return {dotted(function)}.union(*inside)
+        case syntax.Chain(steps=parts) | syntax.ListOf(items=parts):
+            return set[str]().union(*map(steps_called, parts))
+        case syntax.Binary(left=left, right=right):
+            return steps_called(left) | steps_called(right)
+        case syntax.Unary(operand=value) | syntax.Index(value=value):
+            return steps_called(value)
         case _:
             return set()
+
+
+def is_class_name(text: str) -> bool:
+    """Whether a word is written like a class, `LayerNorm`, and not like a function or a value."""
+    return text[:1].isupper()
 
 
 def dotted(expression: syntax.Expression) -> str:

@@ -46,10 +46,8 @@ def _statement(node: syntax.Statement) -> list[str]:
             return [head] if block is None else _block(f"{head} trained by", block.settings)
         case syntax.Input(name=name, dtype=dtype, shape=shape):
             return [f"input {name.text}: {dtype.text}[{', '.join(map(print_expression, shape))}]"]
-        case syntax.ModuleDefinition(name=name, parameters=parameters, body=body, doc=doc):
-            head = f"module {name.text}({', '.join(p.text for p in parameters)}) ="
-            comment = [f"# {line}".rstrip() for line in doc.split("\n")] if doc else []
-            return [*comment, head, f"  {print_expression(body)}"]
+        case syntax.ModuleDefinition():
+            return _definition(node)
         case syntax.Rule():
             return [f"rule {node.name.text} {{", *(f"  {line}" for line in _clauses(node)), "}"]
         case syntax.Schedule(kind=kind, settings=settings, stages=stages):
@@ -65,6 +63,20 @@ def _statement(node: syntax.Statement) -> list[str]:
         case syntax.Compare(methods=methods, block=block):
             head = f"compare {', '.join(m.text for m in methods)}"
             return [head if block is None else f"{head} {{ {'  '.join(map(_setting, block.settings))} }}"]
+
+
+def _definition(node: syntax.ModuleDefinition) -> list[str]:
+    comment = [f"# {line}".rstrip() for line in node.doc.split("\n")] if node.doc else []
+    head = f"module {node.name.text}({', '.join(map(_parameter, node.parameters))})"
+    if not node.values:
+        return [*comment, f"{head} =", f"  {print_expression(node.body)}"]
+    values = [f"  {_setting(value)}" for value in node.values]
+    return [*comment, f"{head} {{", *values, f"  return {print_expression(node.body)}", "}"]
+
+
+def _parameter(parameter: syntax.Parameter) -> str:
+    name, default = parameter.name.text, parameter.default
+    return name if default is None else f"{name} = {print_expression(default)}"
 
 
 def _block(head: str, settings: Iterable[syntax.Setting]) -> list[str]:

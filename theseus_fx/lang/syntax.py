@@ -198,14 +198,32 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class ModuleDefinition:
-    """`module LowRankLinear(part, rank) = chain`; `doc` is the comment right above it."""
+class Parameter:
+    """`hidden = 4 * part.out.channels` of a definition; without a default it has to be given."""
 
     name: Word
-    parameters: tuple[Word, ...]
+    default: Expression | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleDefinition:
+    """`module LowRankLinear(part, rank) = chain`, or `{ h = chain  return h + it }` with values by name.
+
+    `doc` is the comment right above it.
+    """
+
+    name: Word
+    parameters: tuple[Parameter, ...]
+    values: tuple[Setting, ...]
     body: Expression
     doc: str
     span: Span
+
+    @property
+    def signature(self) -> str:
+        """`LowRankLinear(part, rank)`, defaults as they are written."""
+        return f"{self.name.text}({', '.join(' '.join(p.span.text.split()) for p in self.parameters)})"
 
 
 @dataclass(frozen=True, slots=True)

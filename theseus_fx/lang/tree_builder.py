@@ -75,10 +75,7 @@ class _Builder:
                 shape = tuple(self.expression(c) for c in children[2:] if c is not None)
                 return syntax.Input(self.word(children[0]), self.word(children[1]), shape, span)
             case "module":
-                parameters = () if children[1] is None else self.words(_tree(children[1]))
-                doc = _comment_above(self.source, span.start)
-                body = self.expression(children[2])
-                return syntax.ModuleDefinition(self.word(children[0]), parameters, body, doc, span)
+                return self.definition(tree)
             case "rule":
                 return self.rule(tree)
             case "schedule":
@@ -100,6 +97,27 @@ class _Builder:
                 return self.setting(tree)
             case other:
                 raise AssertionError(f"the grammar has a statement {other} that nothing builds")
+
+    def definition(self, tree: Tree[Token]) -> syntax.ModuleDefinition:
+        name, parameters, body = _children(tree)
+        given = [] if parameters is None else [c for c in _children(_tree(parameters)) if c is not None]
+        inside = [_tree(body)] if _tree(body).data != "body" else [_tree(c) for c in _children(_tree(body))]
+        span = self.span(tree)
+        return syntax.ModuleDefinition(
+            name=self.word(name),
+            parameters=tuple(self.parameter(_tree(c)) for c in given),
+            values=tuple(self.setting(c) for c in inside[:-1]),
+            body=self.expression(inside[-1]),
+            doc=_comment_above(self.source, span.start),
+            span=span,
+        )
+
+    def parameter(self, tree: Tree[Token]) -> syntax.Parameter:
+        inside = _tree(tree.children[0])
+        if inside.data != "setting":
+            return syntax.Parameter(self.word(inside), None, self.span(tree))
+        setting = self.setting(inside)
+        return syntax.Parameter(setting.name, setting.value, self.span(tree))
 
     def rule(self, tree: Tree[Token]) -> syntax.Rule:
         name, *rest = _children(tree)

@@ -27,6 +27,12 @@ LOSSES = ("cross_entropy", "distill")
 DTYPES = ("f32", "f64", "f16", "bf16", "i64")
 LIBRARIES = ("torchvision", "transformers")
 """Where guides may come from, besides `ZOO`."""
+IT = "it"
+"""In a replacement: the value that flows in."""
+NAMESPACE = "nn"
+"""In front of a class of `torch.nn` whose name a module of the spec has too: `nn.GRU`."""
+ARITHMETIC = ("+", "-", "*", "/")
+"""Operators that values in a replacement take part in."""
 CONSTANTS: Mapping[str, Value] = {"true": True, "false": False, "none": None}
 
 TOP_SETTINGS = ("data", "task")

@@ -67,6 +67,8 @@ def bind(written: Written, x: Tensor, modules: Iterable[str]) -> dict[str, Argum
             problem = f"`{name}` is true or false, not {_shown(value)}"
             raise _wrong_arguments(written, problem, [*free.parameters], [*inferred])
         arguments[name] = _argument(value, written)
+    if "batch_first" in parameters and arguments.setdefault("batch_first", True) is not True:
+        raise _wrong_arguments(written, "the batch is always first", [*free.parameters], [*inferred])
     return arguments
 
 

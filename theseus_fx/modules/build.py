@@ -8,9 +8,9 @@ found here, with its place, before anything is trained.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,15 +18,11 @@ from torch import Tensor
 from theseus_fx.graph.values import ValueInfo
 from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
-from theseus_fx.lang.evaluate import evaluate
 from theseus_fx.lang.source import Span
-from theseus_fx.modules.arguments import Written, bind
-from theseus_fx.modules.recipe import Recipe, Step
+from theseus_fx.modules.flow import PROBE_BATCH, Flow, FlowBuilder, pruned, shown, symbolic
+from theseus_fx.modules.recipe import PRIMARY, Recipe, Step
 
-Shape = tuple[int | str, ...]
-
-_PROBE_BATCH = 4099
-"""A size that nothing else has, so that no step can take the batch for something else unnoticed."""
+Definitions = Mapping[str, syntax.ModuleDefinition]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +35,8 @@ class Boundary:
     output: ValueInfo
     span: Span
     """Where the rule says what is matched."""
+    inputs: Mapping[str, ValueInfo] = field(default_factory=dict[str, ValueInfo])
+    """Its other inputs, by parameter."""
 
 
 def build(
@@ -46,7 +44,7 @@ def build(
     boundary: Boundary,
     *,
     names: Mapping[str, object],
-    definitions: Mapping[str, syntax.ModuleDefinition],
+    definitions: Definitions,
 ) -> Recipe:
     """The recipe of a replacement.
 
@@ -59,92 +57,59 @@ def build(
     Raises:
         Rejected: THX303, THX205 or THX502 at the step that is wrong, THX501 where the output does not fit.
     """
+
+    def refuse(span: Span, message: str, label: str) -> Rejected:
+        return _rejected(boundary, span, message, label)
+
     wanted = boundary.output
     dtype = wanted.dtype if wanted.dtype.is_floating_point else torch.float32
-    x = torch.empty(boundary.input.sizes(_PROBE_BATCH), dtype=boundary.input.dtype, device="meta")
-    steps: list[Step] = []
-    for written in _expand(expression, names, definitions):
-        step = Step(kind=written.kind, arguments=bind(written, x, definitions))
-        x = _output(step, written, x, dtype, boundary)
-        steps.append(step)
-    if tuple(x.shape) != wanted.sizes(_PROBE_BATCH) or x.dtype != wanted.dtype:
+    values = {PRIMARY: boundary.input, **boundary.inputs}
+    flows = {name: Flow(name, _probe(value)) for name, value in values.items()}
+    builder = FlowBuilder(definitions, dtype, refuse)
+    made = builder.flow(expression, flows[PRIMARY], _flowing(names, flows))
+    last = expression.steps[-1] if isinstance(expression, syntax.Chain) else expression
+    x = builder.tensor(made, last.span)
+    if tuple(x.shape) != wanted.sizes(PROBE_BATCH) or x.dtype != wanted.dtype:
         raise Rejected(_misfit(expression, x, boundary, names))
-    return Recipe(name=_name_of(expression, steps), steps=tuple(steps), dtype=dtype)
+    steps, output = pruned(builder.steps, made.wire)
+    return Recipe(name=_name_of(expression, steps), steps=steps, output=output, dtype=dtype)
 
 
-def _expand(
-    expression: syntax.Expression,
-    names: Mapping[str, object],
-    definitions: Mapping[str, syntax.ModuleDefinition],
-) -> Iterator[Written]:
-    """The steps of a chain, named modules replaced by their bodies, which never contain themselves."""
-    match expression:
-        case syntax.Chain(steps=steps):
-            for step in steps:
-                yield from _expand(step, names, definitions)
-        case syntax.Name(text=text, span=span):
-            yield from _expand_call(text, (), names, definitions, span)
-        case syntax.Call(function=syntax.Name(text=text), arguments=arguments, span=span):
-            yield from _expand_call(text, arguments, names, definitions, span)
-        case _:
-            raise Rejected(
-                Diagnostic(
-                    code="THX502",
-                    message="a replacement is a chain of modules and functions",
-                    primary=Label(expression.span, "this is neither"),
-                    help=("write steps such as `flatten(start_dim = 1) |> Linear(64)`",),
-                )
-            )
+def _probe(value: ValueInfo) -> Tensor:
+    return torch.empty(value.sizes(PROBE_BATCH), dtype=value.dtype, device="meta")
 
 
-def _expand_call(
-    name: str,
-    arguments: Sequence[syntax.Argument],
-    names: Mapping[str, object],
-    definitions: Mapping[str, syntax.ModuleDefinition],
-    span: Span,
-) -> Iterator[Written]:
-    positional = tuple(evaluate(a.value, names) for a in arguments if a.name is None)
-    keywords = {a.name: evaluate(a.value, names) for a in arguments if a.name is not None}
-    definition = definitions.get(name)
-    if definition is None:
-        places = {a.name: a.name_span or a.span for a in arguments if a.name is not None}
-        yield Written(name, positional, keywords, places, span)
-        return
-    parameters = [word.text for word in definition.parameters]
-    inner: dict[str, object] = dict(zip(parameters, positional, strict=False))
-    inner.update(keywords)
-    yield from _expand(definition.body, inner, definitions)
+def _flowing(names: Mapping[str, object], flows: Mapping[str, Flow]) -> dict[str, object]:
+    """The names with the inputs of the part as values that flow, under the rule's binding."""
+    others = {name: flow for name, flow in flows.items() if name != PRIMARY}
+    return {
+        name: {**cast("Mapping[str, object]", value), "in": flows[PRIMARY], "inputs": _tree(others)}
+        if isinstance(value, Mapping)
+        else value
+        for name, value in names.items()
+    }
 
 
-def _output(step: Step, written: Written, x: Tensor, dtype: torch.dtype, boundary: Boundary) -> Tensor:
-    """What comes out of a step, on the meta device."""
-    try:
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
-            module = step.make().to(dtype).eval()
-    except Exception as error:
-        raise _rejected(written, boundary, f"`{step}` cannot be made", _first_line(error)) from error
-    if any(p.numel() == 0 for p in module.parameters()):
-        raise _rejected(written, boundary, f"`{step}` has a parameter without elements")
-    try:
-        with torch.no_grad():
-            y: object = module(x)
-    except Exception as error:
-        message = f"`{step.kind}` does not accept a value of shape {shown(_symbolic(x))}"
-        raise _rejected(written, boundary, message, _first_line(error)) from error
-    if not isinstance(y, Tensor):
-        raise _rejected(written, boundary, f"`{step.kind}` returns a {type(y).__name__}, not one tensor")
-    return y
+def _tree(flows: Mapping[str, Flow]) -> dict[str, object]:
+    """Dotted parameters, `position_embeddings.0`, as a list under the first of their words."""
+    tree: dict[str, object] = {}
+    for name, flow in flows.items():
+        owner, dot, _ = name.partition(".")
+        if dot:
+            earlier = cast("tuple[Flow, ...]", tree.get(owner, ()))
+            tree[owner] = (*earlier, flow)
+        else:
+            tree[name] = flow
+    return tree
 
 
-def _rejected(written: Written, boundary: Boundary, message: str, label: str = "") -> Rejected:
+def _rejected(boundary: Boundary, span: Span, message: str, label: str = "") -> Rejected:
     made_for = f"in the replacement of `{boundary.part}`: {shown(boundary.input.shape)}"
     return Rejected(
         Diagnostic(
             code="THX502",
             message=message,
-            primary=Label(written.span, label),
+            primary=Label(span, label),
             secondary=(Label(boundary.span, f"{made_for} to {shown(boundary.output.shape)}"),),
         )
     )
@@ -153,7 +118,7 @@ def _rejected(written: Written, boundary: Boundary, message: str, label: str = "
 def _misfit(
     expression: syntax.Expression, x: Tensor, boundary: Boundary, names: Mapping[str, object]
 ) -> Diagnostic:
-    made, wanted = _symbolic(x), boundary.output.shape
+    made, wanted = symbolic(x), boundary.output.shape
     returned, needed = shown(made), shown(wanted)
     if made == wanted:
         returned, needed = (str(t).removeprefix("torch.") for t in (x.dtype, boundary.output.dtype))
@@ -168,14 +133,14 @@ def _misfit(
 
 def _fix(x: Tensor, boundary: Boundary, names: Mapping[str, object]) -> tuple[str, ...]:
     """What would make the output fit."""
-    sizes = boundary.output.sizes(_PROBE_BATCH)
+    sizes = boundary.output.sizes(PROBE_BATCH)
     if tuple(x.shape) == sizes:
         return ()
-    if x.dim() > 0 and x.shape[0] == _PROBE_BATCH and x.numel() == math.prod(sizes):
+    if x.dim() > 0 and x.shape[0] == PROBE_BATCH and x.numel() == math.prod(sizes):
         binding = next((name for name, value in names.items() if isinstance(value, Mapping)), None)
         shape = "a `reshape` to that shape" if binding is None else f"`reshape({binding}.out.shape)`"
         return (f"end the chain with {shape}",)
-    wanted, made = (math.prod(shape) // _PROBE_BATCH for shape in (sizes, x.shape))
+    wanted, made = (math.prod(shape) // PROBE_BATCH for shape in (sizes, x.shape))
     return (f"the output needs {wanted:,} features a sample, it has {made:,}",)
 
 
@@ -187,17 +152,3 @@ def _name_of(expression: syntax.Expression, steps: Sequence[Step]) -> str:
             return text
         case _:
             return " |> ".join(step.kind for step in steps)
-
-
-def _symbolic(x: Tensor) -> Shape:
-    return tuple("batch" if size == _PROBE_BATCH else size for size in x.shape)
-
-
-def shown(shape: Shape) -> str:
-    """A shape for a person: `(b, 64, 56, 56)`."""
-    return f"({', '.join('b' if d == 'batch' else str(d) for d in shape)})"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__

@@ -1,12 +1,18 @@
-"""The snake_case steps of a replacement: functions as parameterless modules.
+"""The snake_case steps of a replacement: functions as modules without parameters.
 
-To add one, add a module class or an entry to `FUNCTIONS`.
+To add one, add a Python function to `OPERATIONS` (positional-only parameters are the values that flow in,
+keywords are its settings) or a module class to `FUNCTIONS`.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -60,19 +66,205 @@ class Transpose(nn.Module):
         return ", ".join(map(str, self.dims))
 
 
-FUNCTIONS: Mapping[str, Callable[..., nn.Module]] = {
+class Item(nn.Module):
+    """Takes one entry of a tuple: `RNN(64)[0]`."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
+
+    def forward(self, values: Sequence[Any]) -> Any:
+        return values[self.index]
+
+    def extra_repr(self) -> str:
+        return str(self.index)
+
+
+class Operation(nn.Module):
+    """A function of `OPERATIONS` with its settings: `mean(dim=1, keepdim=True)`."""
+
+    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.name = name
+        self.settings = dict(settings)
+
+    def forward(self, *values: Tensor) -> Any:
+        return OPERATIONS[self.name](*values, **self.settings)
+
+    def extra_repr(self) -> str:
+        return ", ".join([self.name, *(f"{key}={value}" for key, value in self.settings.items())])
+
+
+def _arithmetic(operation: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
+    def apply(*values: Tensor, left: float | None = None, right: float | None = None) -> Tensor:
+        sides = [*([] if left is None else [left]), *values, *([] if right is None else [right])]
+        if len(sides) != 2:
+            raise TypeError(f"it takes two values, not {len(sides)}")
+        return operation(*sides)
+
+    return apply
+
+
+def _concat(*values: Tensor, dim: int = 1) -> Tensor:
+    return torch.cat(values, dim)
+
+
+def _stack(*values: Tensor, dim: int = 1) -> Tensor:
+    return torch.stack(values, dim)
+
+
+def _chunk(x: Tensor, /, *, chunks: int, dim: int = -1) -> tuple[Tensor, ...]:
+    return x.chunk(chunks, dim)
+
+
+def _matmul(a: Tensor, b: Tensor, /) -> Tensor:
+    return a @ b
+
+
+def _negate(x: Tensor, /) -> Tensor:
+    return -x
+
+
+def _mean(x: Tensor, /, *, dim: int | tuple[int, ...], keepdim: bool = False) -> Tensor:
+    return x.mean(dim, keepdim)
+
+
+def _sum(x: Tensor, /, *, dim: int | tuple[int, ...], keepdim: bool = False) -> Tensor:
+    return x.sum(dim, keepdim)
+
+
+def _amax(x: Tensor, /, *, dim: int | tuple[int, ...], keepdim: bool = False) -> Tensor:
+    return x.amax(dim, keepdim)
+
+
+def _cumsum(x: Tensor, /, *, dim: int) -> Tensor:
+    return x.cumsum(dim)
+
+
+def _unsqueeze(x: Tensor, /, *, dim: int) -> Tensor:
+    return x.unsqueeze(dim)
+
+
+def _squeeze(x: Tensor, /, *, dim: int) -> Tensor:
+    return x.squeeze(dim)
+
+
+def _select(x: Tensor, /, *, dim: int, index: int) -> Tensor:
+    return x.select(dim, index)
+
+
+def _narrow(x: Tensor, /, *, dim: int, start: int, length: int) -> Tensor:
+    return x.narrow(dim, start, length)
+
+
+def _flip(x: Tensor, /, *, dim: int) -> Tensor:
+    return x.flip(dim)
+
+
+def _roll(x: Tensor, /, *, shift: int, dim: int) -> Tensor:
+    return x.roll(shift, dim)
+
+
+def _pad(x: Tensor, /, *, pad: tuple[int, ...], value: float = 0.0) -> Tensor:
+    return F.pad(x, pad, value=value)
+
+
+def _clamp(x: Tensor, /, *, min: float | None = None, max: float | None = None) -> Tensor:  # noqa: A002
+    return x.clamp(min, max)
+
+
+def _normalize(x: Tensor, /, *, dim: int = -1, eps: float = 1e-12) -> Tensor:
+    return F.normalize(x, dim=dim, eps=eps)
+
+
+def _interpolate(x: Tensor, /, *, size: int | tuple[int, ...], mode: str = "nearest") -> Tensor:
+    return F.interpolate(x, size=size, mode=mode)
+
+
+def _patches(x: Tensor, /, *, size: int) -> Tensor:
+    """Images (b, C, H, W) as patches (b, H/size * W/size, C * size * size), row by row."""
+    return F.unfold(x, size, stride=size).transpose(1, 2)
+
+
+def _image(x: Tensor, /, *, size: int, height: int, width: int) -> Tensor:
+    """The inverse of `patches`, for images of the given height and width in pixels."""
+    return F.fold(x.transpose(1, 2), (height, width), size, stride=size)
+
+
+OPERATIONS: Mapping[str, Callable[..., Any]] = {
+    "abs": lambda x, /: torch.abs(x),
+    "add": _arithmetic(torch.add),
+    "amax": _amax,
+    "chunk": _chunk,
+    "clamp": _clamp,
+    "concat": _concat,
+    "cumsum": _cumsum,
+    "div": _arithmetic(torch.true_divide),
+    "exp": lambda x, /: torch.exp(x),
+    "flip": _flip,
+    "image": _image,
+    "interpolate": _interpolate,
+    "log": lambda x, /: torch.log(x),
+    "matmul": _matmul,
+    "mean": _mean,
+    "mul": _arithmetic(torch.mul),
+    "narrow": _narrow,
+    "neg": _negate,
+    "normalize": _normalize,
+    "pad": _pad,
+    "patches": _patches,
+    "roll": _roll,
+    "select": _select,
+    "sqrt": lambda x, /: torch.sqrt(x),
+    "square": lambda x, /: torch.square(x),
+    "squeeze": _squeeze,
+    "stack": _stack,
+    "sub": _arithmetic(torch.sub),
+    "sum": _sum,
+    "unsqueeze": _unsqueeze,
+}
+"""Functions of one or more tensors, the batch first."""
+
+_MODULES: Mapping[str, Callable[..., nn.Module]] = {
+    "elu": nn.ELU,
     "flatten": nn.Flatten,
     "gelu": nn.GELU,
+    "hardswish": nn.Hardswish,
     "identity": nn.Identity,
+    "leaky_relu": nn.LeakyReLU,
+    "log_softmax": nn.LogSoftmax,
     "permute": Permute,
     "relu": nn.ReLU,
     "reshape": Reshape,
     "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
     "softmax": nn.Softmax,
+    "softplus": nn.Softplus,
     "tanh": nn.Tanh,
     "transpose": Transpose,
+    "unflatten": nn.Unflatten,
 }
+
+
+def _operation(name: str) -> Callable[..., nn.Module]:
+    def make(**settings: Any) -> nn.Module:
+        return Operation(name, settings)
+
+    keywords = [
+        p for p in inspect.signature(OPERATIONS[name]).parameters.values() if p.kind is p.KEYWORD_ONLY
+    ]
+    positional = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in keywords]
+    maker = partial(make)
+    maker.__signature__ = inspect.Signature(positional)  # pyright: ignore[reportAttributeAccessIssue]
+    return maker
+
+
+FUNCTIONS: Mapping[str, Callable[..., nn.Module]] = {
+    **_MODULES,
+    **{name: _operation(name) for name in OPERATIONS},
+    "item": Item,
+}
+"""Every function of the language, as a maker of a module."""
 
 RESHAPING = frozenset({"flatten", "identity", "reshape"})
 """Steps that move no value: what comes out is what went in, in the same order."""

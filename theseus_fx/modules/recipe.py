@@ -1,4 +1,4 @@
-"""A replacement as a value: the steps with every size computed, from which the module is made.
+"""A replacement as a value: the steps with every size computed and wired, from which the module is made.
 
 A recipe is what the plan shows, what `architecture.json` stores and what the closed-form start inspects.
 """
@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from theseus_fx.modules.functions import FUNCTIONS, RESHAPING
 
 Argument = int | float | bool | str | None | tuple["Argument", ...]
+
+Wire = int | str
+"""A value inside a replacement: the output of a step by its index, or an input of the part by its name."""
+
+PRIMARY = "in"
+"""The name of the value that flows into the part; its other inputs have the names of parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +31,8 @@ class Step:
     kind: str
     """`Linear`, `flatten`."""
     arguments: Mapping[str, Argument]
+    inputs: tuple[Wire, ...]
+    """The values that flow in, in the order of the module's `forward`."""
 
     def make(self) -> nn.Module:
         """The module, on the current default device."""
@@ -54,13 +62,29 @@ class LowRankForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A chain of steps; data flows from the first to the last."""
+    """Steps in an order in which each finds its inputs computed."""
 
     name: str
     """As the spec calls it: `LowRankLinear`, or the class names of a chain."""
     steps: tuple[Step, ...]
+    output: Wire
+    """The value that takes the place of the part's output."""
     dtype: torch.dtype = torch.float32
     """Of its parameters: floating point."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The inputs of the part that it uses, in the order in which the module takes them."""
+        wires = [*(wire for step in self.steps for wire in step.inputs), self.output]
+        used = dict.fromkeys(wire for wire in wires if isinstance(wire, str))
+        return tuple(sorted(used, key=lambda name: name != PRIMARY)) or (PRIMARY,)
+
+    @property
+    def chain(self) -> bool:
+        """Whether each step takes what the one before it returns, and nothing else."""
+        wires: list[Wire] = [PRIMARY, *range(len(self.steps))]
+        flow = all(step.inputs == (wire,) for step, wire in zip(self.steps, wires, strict=False))
+        return flow and self.output == wires[-1]
 
     def child_names(self) -> tuple[str, ...]:
         """The names of the steps as children of the module: `flatten`, `linear_1`, `linear_2`, `reshape`."""
@@ -73,13 +97,16 @@ class Recipe:
             names.append(kind if total[kind] == 1 else f"{kind}_{seen[kind]}")
         return tuple(names)
 
-    def make(self, *, device: torch.device | str = "cpu", seed: int | None = None) -> nn.Sequential:
-        """The module, with torch's own initialisation.
+    def make(self, *, device: torch.device | str = "cpu", seed: int | None = None) -> nn.Module:
+        """The module, with torch's own initialisation: an `nn.Sequential` or an `fx.GraphModule`.
 
         Args:
             device: where its parameters live; `meta` costs no memory.
             seed: seeds the initialisation, which happens on the CPU so that it is the same for every
                 device; the global generators are left as they were. None: the global generator is used.
+
+        Returns:
+            A module that takes the values of `inputs` by position and returns one tensor.
         """
         if seed is None or torch.device(device).type == "meta":
             with torch.device(device):
@@ -90,9 +117,22 @@ class Recipe:
                 module = self._make()
         return module.to(device)
 
-    def _make(self) -> nn.Sequential:
-        children = zip(self.child_names(), self.steps, strict=True)
-        return nn.Sequential(OrderedDict((name, step.make()) for name, step in children)).to(self.dtype)
+    def _make(self) -> nn.Module:
+        children = OrderedDict(zip(self.child_names(), (step.make() for step in self.steps), strict=True))
+        module = nn.Sequential(children) if self.chain else self._wired(children)
+        return module.to(self.dtype)
+
+    def _wired(self, children: Mapping[str, nn.Module]) -> nn.Module:
+        root = nn.Module()
+        graph = fx.Graph()
+        values: dict[Wire, fx.Node] = {}
+        for name in self.inputs:
+            values[name] = graph.placeholder(f"x_{name.replace('.', '_')}")
+        for index, (step, (name, child)) in enumerate(zip(self.steps, children.items(), strict=True)):
+            root.add_module(name, child)
+            values[index] = graph.call_module(name, tuple(values[wire] for wire in step.inputs))
+        graph.output(values[self.output])
+        return fx.GraphModule(root, graph, class_name="Replacement")
 
     def parameter_count(self) -> int:
         """How many parameters the module has."""
@@ -103,7 +143,8 @@ class Recipe:
         names = self.child_names()
         linear = [i for i, step in enumerate(self.steps) if step.kind == "Linear"]
         rest = [step for step in self.steps if step.kind != "Linear"]
-        if len(linear) != 2 or linear[1] != linear[0] + 1 or any(s.kind not in RESHAPING for s in rest):
+        adjacent = len(linear) == 2 and linear[1] == linear[0] + 1
+        if not self.chain or not adjacent or any(s.kind not in RESHAPING for s in rest):
             return None
         first, second = self.steps[linear[0]], self.steps[linear[1]]
         if first.arguments.get("bias", True):
@@ -119,22 +160,43 @@ class Recipe:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values; `Recipe.from_json` reads them back."""
-        steps = [
-            {"kind": s.kind, "arguments": {k: _plain(v) for k, v in s.arguments.items()}} for s in self.steps
-        ]
-        return {"name": self.name, "dtype": str(self.dtype).removeprefix("torch."), "steps": steps}
+        return {
+            "name": self.name,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "steps": [
+                {
+                    "kind": step.kind,
+                    "arguments": {key: _plain(value) for key, value in step.arguments.items()},
+                    "inputs": list(step.inputs),
+                }
+                for step in self.steps
+            ],
+            "output": self.output,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Recipe:
         """The inverse of `as_json`."""
         steps = tuple(
-            Step(kind=s["kind"], arguments={k: _frozen(v) for k, v in s["arguments"].items()})
+            Step(
+                kind=s["kind"],
+                arguments={k: _frozen(v) for k, v in s["arguments"].items()},
+                inputs=tuple(s["inputs"]),
+            )
             for s in value["steps"]
         )
-        return cls(name=value["name"], steps=steps, dtype=getattr(torch, value["dtype"]))
+        dtype = getattr(torch, value["dtype"])
+        return cls(name=value["name"], steps=steps, output=value["output"], dtype=dtype)
 
     def __str__(self) -> str:
-        return " |> ".join(str(step) for step in self.steps)
+        if self.chain:
+            return " |> ".join(map(str, self.steps)) or "identity()"
+        names = dict[Wire, str](enumerate(self.child_names()))
+        lines = [
+            f"{names[index]} = {step} of {', '.join(names.get(wire, str(wire)) for wire in step.inputs)}"
+            for index, step in enumerate(self.steps)
+        ]
+        return "; ".join([*lines, f"return {names.get(self.output, str(self.output))}"])
 
 
 def _size(step: Step, name: str) -> int:

@@ -24,7 +24,8 @@ of one sample, a multiply-add counts as two.
 
     PART            name: `conv[3]`; rule; path: of the guide's module; node: of its output in the graph;
                     guide_module: as torch prints it; replacement: the recipe as text;
-                    recipe: {name, dtype, steps: [{kind, arguments: {name: value}}]};
+                    recipe: {name, dtype, steps: [{kind, arguments: {name: value}, inputs: [WIRE]}],
+                    output: WIRE};
                     input_shape; output_shape; parameters: {before, after}; flops: {before, after}
     STAGE           number: from 1; introduces: [part name]; trains: [part name], all others are frozen;
                     taps: [{part, node, shape}]; metric: {name, ...}; for: AMOUNT; lr: RATE; optimizer;
@@ -36,6 +37,7 @@ of one sample, a multiply-add counts as two.
                     loss: [{kind: "cross_entropy", weight} | {kind: "distill", weight, temperature}]
     RATE            candidates: [float | null], between which validation chooses, null takes no step at all;
                     shape: "constant" | "cosine"; warmup: AMOUNT | null
+    WIRE            int, the output of the step of that index | text, an input of the part: "in"
     AMOUNT          count: int; unit: "epochs" | "steps" | "batches"
 """
 

@@ -23,7 +23,7 @@ def recalibration(
         Rejected: THX303 where there are none, or where they keep no batch statistics.
     """
     left = [module for path, module in model.named_modules() if not inside(path, sites)]
-    left += [module for recipe in recipes for module in recipe.make(device="meta")]
+    left += [module for recipe in recipes for module in recipe.make(device="meta").modules()]
     chosen = [module for module in left if type(module).__name__ == wanted.module_class]
     if not chosen:
         raise _rejected(wanted, f"the converted model has no `{wanted.module_class}` to recalibrate", left)
