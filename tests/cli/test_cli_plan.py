@@ -123,3 +123,23 @@ def test_explain_knows_every_code(command: Command) -> None:
     said = command("explain", "thx402", "--json")
     assert json.loads(said.out)["code"] == "THX402"
     assert command("explain", "THX999").code == 2
+
+
+def test_explain_knows_the_standard_library(command: Command) -> None:
+    said = command("explain", "ElmanRNN")
+    assert "ElmanRNN(part, layers = 1)" in said.out
+    assert 'use "std/recurrent.thx"' in said.out
+    (found,) = json.loads(command("explain", "ElmanRNN", "--json").out)["definitions"]
+    assert found["text"].startswith("module ElmanRNN(part, layers = 1) =")
+    assert "hidden size" in found["doc"]
+    wrong = command("explain", "ElmanRN")
+    assert (wrong.code, "Did you mean ElmanRNN?" in wrong.err) == (2, True)
+
+
+def test_explain_alone_lists_what_it_knows(command: Command) -> None:
+    said = command("explain").out
+    assert "LowRankLinear(part, rank)" in said
+    assert "THX402" in said
+    listed = json.loads(command("explain", "--json").out)
+    assert {"ElmanRNN", "TokenMLP"} <= {entry["name"] for entry in listed["library"]}
+    assert {"THX001", "THX402"} <= {entry["code"] for entry in listed["codes"]}

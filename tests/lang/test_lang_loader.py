@@ -26,7 +26,8 @@ def test_shipped_specs_load(path: Path) -> None:
     spec = loader.load(path)
     assert spec.source.path == path.resolve()
     assert spec.source.name == str(path)
-    assert [used.path for used in spec.uses] == [SPECS / "std" / "low_rank.thx"]
+    assert spec.uses
+    assert {used.path.parent for used in spec.uses if used.path} == {SPECS / "std"}
 
 
 def test_a_used_file_is_looked_for_beside_the_spec_first(

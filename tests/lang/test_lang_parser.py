@@ -191,7 +191,12 @@ def test_the_comment_right_above_a_module_is_its_doc() -> None:
     m, n = document.statements
     assert isinstance(m, syntax.ModuleDefinition)
     assert isinstance(n, syntax.ModuleDefinition)
-    assert (m.doc, [p.name.text for p in m.parameters], n.doc, n.parameters) == ("one\ntwo", ["a", "b"], "", ())
+    assert (m.doc, [p.name.text for p in m.parameters], n.doc, n.parameters) == (
+        "one\ntwo",
+        ["a", "b"],
+        "",
+        (),
+    )
 
 
 def test_every_node_of_a_spec_lies_in_its_parent() -> None:

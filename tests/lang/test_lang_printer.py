@@ -35,6 +35,8 @@ def test_every_sentence_survives(expression: syntax.Expression, comment: str) ->
     text = f"""\
 # {comment}
 module M(a) = {shown}
+module N(a, b = {shown},) {{ x = {shown} y = {shown} return {shown} }}
+module O() {{ return {shown} }}
 param p = {shown}
 guide g = {shown} trained by {{ a = {shown} b = {shown} }}
 input i: f32[{shown}, {shown},]

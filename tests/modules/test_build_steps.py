@@ -279,7 +279,13 @@ def test_an_output_that_only_lacks_its_shape_gets_the_edit() -> None:
 
 @pytest.mark.parametrize(
     "replacement",
-    ["flatten(start_dim = 0)", "transpose(0, 1)", "softmax(dim = 0)", "transpose(1, -3)", "mean(dim = [0, 1])"],
+    [
+        "flatten(start_dim = 0)",
+        "transpose(0, 1)",
+        "softmax(dim = 0)",
+        "transpose(1, -3)",
+        "mean(dim = [0, 1])",
+    ],
 )
 def test_a_step_that_would_mix_samples_is_refused(replacement: str) -> None:
     diagnostic = refused(replacement, TEXT, TEXT)

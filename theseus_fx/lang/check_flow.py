@@ -146,9 +146,7 @@ def holds_steps(expression: syntax.Expression, names: Collection[str]) -> bool:
             return False
 
 
-def _check_call(
-    found: Findings, call: syntax.Call, names: Collection[str], definitions: Definitions
-) -> None:
+def _check_call(found: Findings, call: syntax.Call, names: Collection[str], definitions: Definitions) -> None:
     for argument in call.arguments:
         if argument.name is None:
             _check_operand(found, argument.value, names, definitions)

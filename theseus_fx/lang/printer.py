@@ -47,7 +47,8 @@ def _statement(node: syntax.Statement) -> list[str]:
         case syntax.Input(name=name, dtype=dtype, shape=shape):
             return [f"input {name.text}: {dtype.text}[{', '.join(map(print_expression, shape))}]"]
         case syntax.ModuleDefinition():
-            return _definition(node)
+            comment = [f"# {line}".rstrip() for line in node.doc.split("\n")] if node.doc else []
+            return [*comment, *print_definition(node)]
         case syntax.Rule():
             return [f"rule {node.name.text} {{", *(f"  {line}" for line in _clauses(node)), "}"]
         case syntax.Schedule(kind=kind, settings=settings, stages=stages):
@@ -65,13 +66,13 @@ def _statement(node: syntax.Statement) -> list[str]:
             return [head if block is None else f"{head} {{ {'  '.join(map(_setting, block.settings))} }}"]
 
 
-def _definition(node: syntax.ModuleDefinition) -> list[str]:
-    comment = [f"# {line}".rstrip() for line in node.doc.split("\n")] if node.doc else []
+def print_definition(node: syntax.ModuleDefinition) -> list[str]:
+    """The lines of a `module` sentence without its comment."""
     head = f"module {node.name.text}({', '.join(map(_parameter, node.parameters))})"
     if not node.values:
-        return [*comment, f"{head} =", f"  {print_expression(node.body)}"]
+        return [f"{head} =", f"  {print_expression(node.body)}"]
     values = [f"  {_setting(value)}" for value in node.values]
-    return [*comment, f"{head} {{", *values, f"  return {print_expression(node.body)}", "}"]
+    return [f"{head} {{", *values, f"  return {print_expression(node.body)}", "}"]
 
 
 def _parameter(parameter: syntax.Parameter) -> str:

@@ -10,6 +10,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected, did_you_mean
+from theseus_fx.lang.library import how_to_use
 from theseus_fx.lang.source import Span
 from theseus_fx.modules.functions import FUNCTIONS
 from theseus_fx.modules.recipe import Argument
@@ -149,7 +150,7 @@ def _maker(written: Written, modules: Iterable[str]) -> Callable[..., nn.Module]
             primary=Label(
                 written.span, "not a `module` of the spec, a class of `torch.nn` or a known function"
             ),
-            help=did_you_mean(kind, known),
+            help=how_to_use(kind) or did_you_mean(kind, known),
         )
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from theseus_fx.lang import syntax
 from theseus_fx.lang.check_flow import holds_steps
-from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
+from theseus_fx.lang.diagnostics import Rejected
 from theseus_fx.lang.evaluate import evaluate
 from theseus_fx.lang.names import names_in
 from theseus_fx.lang.source import Span
@@ -312,5 +312,3 @@ def _holds_tensors(value: object) -> bool:
 def _first_line(error: Exception) -> str:
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
-
-

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Reshape(nn.Module):
@@ -105,6 +105,13 @@ def _arithmetic(operation: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor
     return apply
 
 
+def _elementwise(operation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def apply(x: Tensor, /) -> Tensor:
+        return operation(x)
+
+    return apply
+
+
 def _concat(*values: Tensor, dim: int = 1) -> Tensor:
     return torch.cat(values, dim)
 
@@ -166,7 +173,7 @@ def _roll(x: Tensor, /, *, shift: int, dim: int) -> Tensor:
 
 
 def _pad(x: Tensor, /, *, pad: tuple[int, ...], value: float = 0.0) -> Tensor:
-    return F.pad(x, pad, value=value)
+    return functional.pad(x, pad, value=value)
 
 
 def _clamp(x: Tensor, /, *, min: float | None = None, max: float | None = None) -> Tensor:  # noqa: A002
@@ -174,25 +181,25 @@ def _clamp(x: Tensor, /, *, min: float | None = None, max: float | None = None) 
 
 
 def _normalize(x: Tensor, /, *, dim: int = -1, eps: float = 1e-12) -> Tensor:
-    return F.normalize(x, dim=dim, eps=eps)
+    return functional.normalize(x, dim=dim, eps=eps)
 
 
 def _interpolate(x: Tensor, /, *, size: int | tuple[int, ...], mode: str = "nearest") -> Tensor:
-    return F.interpolate(x, size=size, mode=mode)
+    return functional.interpolate(x, size=size, mode=mode)
 
 
 def _patches(x: Tensor, /, *, size: int) -> Tensor:
     """Images (b, C, H, W) as patches (b, H/size * W/size, C * size * size), row by row."""
-    return F.unfold(x, size, stride=size).transpose(1, 2)
+    return functional.unfold(x, size, stride=size).transpose(1, 2)
 
 
 def _image(x: Tensor, /, *, size: int, height: int, width: int) -> Tensor:
     """The inverse of `patches`, for images of the given height and width in pixels."""
-    return F.fold(x.transpose(1, 2), (height, width), size, stride=size)
+    return functional.fold(x.transpose(1, 2), (height, width), size, stride=size)
 
 
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
-    "abs": lambda x, /: torch.abs(x),
+    "abs": _elementwise(torch.abs),
     "add": _arithmetic(torch.add),
     "amax": _amax,
     "chunk": _chunk,
@@ -200,11 +207,11 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "concat": _concat,
     "cumsum": _cumsum,
     "div": _arithmetic(torch.true_divide),
-    "exp": lambda x, /: torch.exp(x),
+    "exp": _elementwise(torch.exp),
     "flip": _flip,
     "image": _image,
     "interpolate": _interpolate,
-    "log": lambda x, /: torch.log(x),
+    "log": _elementwise(torch.log),
     "matmul": _matmul,
     "mean": _mean,
     "mul": _arithmetic(torch.mul),
@@ -215,8 +222,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "patches": _patches,
     "roll": _roll,
     "select": _select,
-    "sqrt": lambda x, /: torch.sqrt(x),
-    "square": lambda x, /: torch.square(x),
+    "sqrt": _elementwise(torch.sqrt),
+    "square": _elementwise(torch.square),
     "squeeze": _squeeze,
     "stack": _stack,
     "sub": _arithmetic(torch.sub),

@@ -131,7 +131,7 @@ def _replacement(part: Mapping[str, Any]) -> str:
             arguments = step["arguments"]
             widths = widths or [str(arguments["in_features"])]
             widths.append(str(arguments["out_features"]))
-    return f"{recipe['name']} {'-'.join(widths)}" if widths else recipe["name"]
+    return f"{recipe['name']} {'-'.join(widths)}" if 0 < len(widths) < 5 else recipe["name"]
 
 
 def _start(init: Mapping[str, Any]) -> str:
