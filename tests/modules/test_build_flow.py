@@ -112,11 +112,8 @@ def test_attention_takes_three_values() -> None:
 
 def test_named_values_are_computed_once() -> None:
     definitions = (
-        "module Gated(part, hidden = 2 * part.out.shape[2]) {
- h = Linear(hidden)
-"
-        " return Linear(h, 6) * sigmoid(Linear(h, 6)) + it
-}"
+        "module Gated(part, hidden = 2 * part.out.shape[2]) { h = Linear(hidden)"
+        " return Linear(h, 6) * sigmoid(Linear(h, 6)) + it }"
     )
     recipe = made("Gated(c)", definitions=definitions)
     assert [s.kind for s in recipe.steps] == ["Linear", "Linear", "Linear", "sigmoid", "mul", "add"]
