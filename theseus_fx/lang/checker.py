@@ -19,6 +19,7 @@ from theseus_fx.lang.check_training import (
     check_training,
     method_words,
 )
+from theseus_fx.lang.code import code_reference
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.findings import Findings, distinct, settings_by_name
 from theseus_fx.lang.names import names_of
@@ -34,6 +35,7 @@ def check(
     *,
     uses: Sequence[syntax.Document],
     assignments: Mapping[str, str],
+    code: Mapping[str, Source] | None = None,
     guide_required: bool = True,
 ) -> Spec:
     """The spec that a document is.
@@ -42,12 +44,14 @@ def check(
         document: without syntax errors.
         uses: the documents of the files that it uses, in order.
         assignments: values for params, as text.
+        code: the Python files that it names, by their path as written.
         guide_required: whether a spec without `guide` is incomplete.
 
     Raises:
         Rejected: THX103, THX2xx: everything that is wrong.
     """
-    found = Findings()
+    code = code or {}
+    found = Findings(code=code)
     _check_version(found, document)
     params = _all(document, syntax.Param)
     given = read_assignments(found, params, assignments)
@@ -85,13 +89,14 @@ def check(
         raise Rejected(*_in_order(found.problems, document.source))
     return Spec(
         source=document.source,
-        uses=tuple(used.source for used in uses),
+        uses=(*(used.source for used in uses), *code.values()),
         params=MappingProxyType(dict(found.params)),
         guide=guide,
         inputs=tuple(i for i in inputs if i is not None),
         data=data,
         task=task,
         modules=MappingProxyType(definitions),
+        code=MappingProxyType(dict(code)),
         rules=tuple(rule for rule in rules if rule is not None),
         schedule=schedule,
         recalibrate=tuple(r for r in recalibrate if r is not None),
@@ -108,6 +113,9 @@ def check_used(document: syntax.Document) -> tuple[Diagnostic, ...]:
     definitions = _definitions(found, [document])
     for node in document.statements:
         match node:
+            case syntax.ModuleDefinition(body=body) if code_reference(body) is not None:
+                fix = "move it to the spec"
+                found.note("THX212", "a file that others use names no Python file", body.span, help=[fix])
             case syntax.ModuleDefinition():
                 check_definition(found, node, definitions)
             case syntax.Use():

@@ -91,6 +91,15 @@ CODES: dict[str, Code] = {
         "input does not fit the model",
         "The model cannot be run on the input that the spec or the data source declares.",
     ),
+    "THX308": Code(
+        "code is not trusted",
+        "The spec names a Python file of its own, and planning or running it would execute that file. "
+        "Read it first; then say `--trust`.",
+    ),
+    "THX309": Code(
+        "code fails",
+        "The Python file that the spec names fails when it is run, or it has no module class of that name.",
+    ),
     "THX401": Code(
         "rule matched nothing",
         "No module of the guide fits the rule; the help says what came nearest and where it stopped.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from theseus_fx.lang import syntax
+from theseus_fx.lang.code import code_reference
 
 _BINDING = {
     "or": 1, "and": 2,
@@ -68,6 +69,8 @@ def _statement(node: syntax.Statement) -> list[str]:
 
 def print_definition(node: syntax.ModuleDefinition) -> list[str]:
     """The lines of a `module` sentence without its comment."""
+    if code_reference(node.body) is not None:
+        return [f"module {node.name.text} = {print_expression(node.body)}"]
     head = f"module {node.name.text}({', '.join(map(_parameter, node.parameters))})"
     if not node.values:
         return [f"{head} =", f"  {print_expression(node.body)}"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from theseus_fx.lang import syntax
+from theseus_fx.lang.code import Code
 from theseus_fx.lang.source import Source, Span
 
 Unit = Literal["epochs", "steps", "batches"]
@@ -54,6 +55,8 @@ class Invocation:
     span: Span
     spans: Mapping[str, Span]
     """The span of each keyword's value; of positional ones under `0`, `1`, ..."""
+    code: Code | None = None
+    """Where the name is one of a Python file: `python("models.py").MyNet`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +257,7 @@ class Spec:
 
     source: Source
     uses: tuple[Source, ...]
-    """Every other file it reads, in order."""
+    """Every other file it reads, in order: the specs it uses, then Python files."""
     params: Mapping[str, Value]
     """With the values of `--set`."""
     guide: Guide | None
@@ -264,6 +267,8 @@ class Spec:
     task: Task | None
     modules: Mapping[str, syntax.ModuleDefinition]
     """Named replacements: the spec's own and those of the files it uses."""
+    code: Mapping[str, Source]
+    """The Python files that it names, by their path as written; they are not run by reading them."""
     rules: tuple[Rule, ...]
     schedule: Schedule
     recalibrate: tuple[Recalibrate, ...]

@@ -208,7 +208,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class ModuleDefinition:
-    """`module LowRankLinear(part, rank) = chain`, or `{ h = chain  return h + it }` with values by name.
+    """`module LowRankLinear(part, rank) = chain`, or `{ h = chain  return h + it }` with values by name,
+    or `module Block = python("mine.py").Block`.
 
     `doc` is the comment right above it.
     """

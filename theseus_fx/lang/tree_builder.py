@@ -99,6 +99,12 @@ class _Builder:
                 raise AssertionError(f"the grammar has a statement {other} that nothing builds")
 
     def definition(self, tree: Tree[Token]) -> syntax.ModuleDefinition:
+        if len(tree.children) == 1:  # `module X = python("mine.py").X`
+            setting, doc = (
+                self.setting(_tree(tree.children[0])),
+                _comment_above(self.source, tree.meta.start_pos),
+            )
+            return syntax.ModuleDefinition(setting.name, (), (), setting.value, doc, self.span(tree))
         name, parameters, body = _children(tree)
         given = [] if parameters is None else [c for c in _children(_tree(parameters)) if c is not None]
         inside = [_tree(body)] if _tree(body).data != "body" else [_tree(c) for c in _children(_tree(body))]

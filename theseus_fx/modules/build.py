@@ -18,7 +18,7 @@ from torch import Tensor
 from theseus_fx.graph.values import ValueInfo
 from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
-from theseus_fx.lang.source import Span
+from theseus_fx.lang.source import Source, Span
 from theseus_fx.modules.flow import PROBE_BATCH, Flow, FlowBuilder, pruned, shown, symbolic
 from theseus_fx.modules.recipe import PRIMARY, Recipe, Step
 
@@ -45,6 +45,7 @@ def build(
     *,
     names: Mapping[str, object],
     definitions: Definitions,
+    code: Mapping[str, Source] | None = None,
 ) -> Recipe:
     """The recipe of a replacement.
 
@@ -53,6 +54,7 @@ def build(
         boundary: the part it takes the place of.
         names: params and the rule's binding, as `evaluate` wants them.
         definitions: the named modules of the spec.
+        code: the Python files of the spec, by their path as written.
 
     Raises:
         Rejected: THX303, THX205 or THX502 at the step that is wrong, THX501 where the output does not fit.
@@ -65,7 +67,7 @@ def build(
     dtype = wanted.dtype if wanted.dtype.is_floating_point else torch.float32
     values = {PRIMARY: boundary.input, **boundary.inputs}
     flows = {name: Flow(name, _probe(value)) for name, value in values.items()}
-    builder = FlowBuilder(definitions, dtype, refuse)
+    builder = FlowBuilder(definitions, dtype, refuse, code or {})
     made = builder.flow(expression, flows[PRIMARY], _flowing(names, flows))
     last = expression.steps[-1] if isinstance(expression, syntax.Chain) else expression
     x = builder.tensor(made, last.span)

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from theseus_fx.lang.code import Code
+from theseus_fx.models import from_python
+from theseus_fx.models.from_python import load_class
 from theseus_fx.modules.functions import FUNCTIONS, RESHAPING
 
 Argument = int | float | bool | str | None | tuple["Argument", ...]
@@ -33,9 +36,13 @@ class Step:
     arguments: Mapping[str, Argument]
     inputs: tuple[Wire, ...]
     """The values that flow in, in the order of the module's `forward`."""
+    code: Code | None = None
+    """Where the class is one of a person's own Python file."""
 
     def make(self) -> nn.Module:
         """The module, on the current default device."""
+        if self.code is not None:
+            return load_class(self.code)(**self.arguments)
         maker = FUNCTIONS[self.kind] if self.kind in FUNCTIONS else getattr(nn, self.kind)
         module: nn.Module = maker(**self.arguments)
         return module
@@ -168,6 +175,7 @@ class Recipe:
                     "kind": step.kind,
                     "arguments": {key: _plain(value) for key, value in step.arguments.items()},
                     "inputs": list(step.inputs),
+                    **({} if step.code is None else {"code": from_python.as_json(step.code)}),
                 }
                 for step in self.steps
             ],
@@ -182,6 +190,7 @@ class Recipe:
                 kind=s["kind"],
                 arguments={k: _frozen(v) for k, v in s["arguments"].items()},
                 inputs=tuple(s["inputs"]),
+                code=from_python.from_json(s["code"]) if "code" in s else None,
             )
             for s in value["steps"]
         )

@@ -26,7 +26,15 @@ def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
     for site in sites:
         boundary = Boundary(part=str(site), input=site.input, output=site.output, span=site.rule.pattern.span)
         try:
-            recipes.append(build(site.rule.replacement, boundary, names=site.names, definitions=spec.modules))
+            recipes.append(
+                build(
+                    site.rule.replacement,
+                    boundary,
+                    names=site.names,
+                    definitions=spec.modules,
+                    code=spec.code,
+                )
+            )
         except Rejected as rejected:
             problems += rejected.diagnostics
     if problems:
