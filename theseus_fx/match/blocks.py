@@ -52,8 +52,8 @@ def blocks_of(side: Side, network: Network) -> tuple[Block, ...]:
     """The blocks, at least one.
 
     Raises:
-        Rejected: THX404 for a path pattern that fits nothing, THX421 where there are no blocks, THX426 for one
-            whose output cannot be compared.
+        Rejected: THX404 for a path pattern that fits nothing, THX421 where there are no blocks, THX426 for
+            one whose output cannot be compared.
     """
     trace, problems = network.trace, list[Diagnostic]()
     paths = [path for path, _ in network.model.named_modules()]
@@ -127,7 +127,9 @@ def _unfit(side: Side, network: Network, found: Sequence[int]) -> Iterator[Diagn
             yield _untapped(call, label, "does not return one tensor that the network uses")
         elif (shape := trace.value(call.node).shape)[:1] != ("batch",):
             shown = ", ".join(map(str, shape))
-            yield _untapped(call, label, f"returns ({shown}): the first size of what is compared is the batch")
+            yield _untapped(
+                call, label, f"returns ({shown}): the first size of what is compared is the batch"
+            )
 
 
 def _untapped(call: ModuleCall, label: Label, reason: str) -> Diagnostic:
