@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, TypeVar, cast
 
@@ -18,6 +19,7 @@ Network = Literal["guide", "target"]
 Crossing = Literal["error", "allow", "cut"]
 T = TypeVar("T")
 
+_BRACES = re.compile(r"\{[A-Za-z_]\w*\}")
 _EXAMPLES = {"guide": "guide Bottleneck every 2", "target": "target BasicBlock"}
 
 
@@ -56,7 +58,7 @@ def check_together(found: Findings, statements: Sequence[syntax.Statement]) -> N
             if target.name.text == guide.name.text:
                 shared = f"the guide and the target are both called `{guide.name.text}`"
                 found.repeated(shared, target.name.span, guide.name.span)
-    own = [*pairs, *targets]
+    own = [*targets, *pairs]
     if rules and own:
         found.note(
             "THX220",
@@ -158,7 +160,7 @@ def _windows(found: Findings, node: syntax.Side, network: Network) -> Windows | 
                 return None
             return Every(count=count.value, crossing=cast("Crossing", crossing), span=span)
         case syntax.By(pattern=pattern, split=split, span=span):
-            if not _has_braces(pattern.value):
+            if _BRACES.search(pattern.value) is None:
                 fix = ['write a name in braces where they differ, such as "layer{i}"']
                 found.note("THX208", "this pattern tells no groups apart", pattern.span, help=fix)
                 return None
@@ -201,12 +203,6 @@ def _check_windows(found: Findings, guide: Windows, target: Windows) -> None:
             target.span,
             help=['write `split by "layer{i}"` in the guide'],
         )
-
-
-def _has_braces(pattern: str) -> bool:
-    before, _, behind = pattern.partition("{")
-    name, closed, _ = behind.partition("}")
-    return bool(closed) and name.isidentifier() and "}" not in before
 
 
 def _all(statements: Sequence[syntax.Statement], kind: type[T]) -> list[T]:
