@@ -104,7 +104,7 @@ def _nearest(wanted: str, role: str, model: nn.Module, misses: Sequence[Miss]) -
         )
     names = sorted({n for m in model.modules() for n in class_names(type(m)) if not n.startswith("_")})
     if wanted in names:
-        return (f"the {role} has it, but never calls it in a forward pass that is seen from outside",)
+        return (f"the {role} has it, but never calls it, or only inside of what is one operation",)
     known = did_you_mean(wanted, names, what=f"classes of the {role}")
     return known or (f"classes of the {role}: {', '.join(f'`{name}`' for name in names)}",)
 
