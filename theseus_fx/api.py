@@ -29,6 +29,7 @@ from theseus_fx.run.folder import create, first_free, locked, read_json
 from theseus_fx.run.guide import default_cache
 from theseus_fx.run.interrupt import StopRequest, stop_on_interrupt
 from theseus_fx.run.session import Session
+from theseus_fx.run.unsupported import refuse_pairs
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -119,6 +120,7 @@ def run_plan(
     trust: bool = False,
 ) -> Conversion:
     """Carries out a plan in a new folder; arguments as for `convert`."""
+    refuse_pairs(made)
     chosen = environment.choose_device(device)
     base = _folder_of(made.spec)
     source = data or _open(made.spec, base)
@@ -222,9 +224,16 @@ def _compile(
         name, net = spec.guide.model.name, build(spec.guide.model, device=torch.device("meta"), weights=False)
     else:
         raise ValueError("the loader accepts a spec without a guide only where one is handed over")
+    target = spec.target and build(spec.target.model, device=torch.device("meta"), weights=False)
     batch = data.batch_size if data else declared_batch(spec.data) if spec.data else None
     return make_plan(
-        spec, net, guide=name, inputs=_inputs(spec, data), batch_size=batch, assignments=assignments
+        spec,
+        net,
+        guide=name,
+        target=target,
+        inputs=_inputs(spec, data),
+        batch_size=batch,
+        assignments=assignments,
     )
 
 

@@ -38,7 +38,8 @@ compare naive, random_start { lr = choose(1e-3, 1e-2)  align_lr = 1e-4 }
 """
 
 KEYS = {
-    "": "kind schema spec guide batch_size schedule parts stages recalibrate finetune compare totals notes",
+    "": "kind schema spec guide batch_size schedule parts target pairs stages recalibrate "
+    "finetune compare totals notes",
     "spec": "path files assignments params",
     "spec.files.0": "path sha256 text",
     "spec.params": "rank",
@@ -52,7 +53,7 @@ KEYS = {
     "parts.0.parameters": "before after",
     "parts.0.flops": "before after",
     "stages.0": "number introduces trains taps metric for lr optimizer weight_decay clip init guide_share "
-    "trainable_parameters",
+    "target_share trainable_parameters",
     "stages.0.taps.0": "part node shape",
     "stages.0.metric": "name",
     "stages.0.for": "count unit",

@@ -16,7 +16,7 @@ from theseus_fx.lang.diagnostics import did_you_mean, near_names
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
 from theseus_fx.lang.source import Span
-from theseus_fx.lang.spec import Guide, Input, Invocation, Task, Value
+from theseus_fx.lang.spec import Guide, Input, Invocation, Target, Task, Value
 
 Settings = Mapping[str, syntax.Setting]
 
@@ -33,10 +33,16 @@ def check_guide(found: Findings, node: syntax.Guide) -> Guide | None:
                 training.lr.span,
                 help=["`choose` is for `finetune`"],
             )
-    model = _model(found, node.model)
+    model = _model(found, node.model, "guide")
     if model is None:
         return None
     return Guide(name=node.name.text, model=model, training=training, span=node.span)
+
+
+def check_target(found: Findings, node: syntax.Target) -> Target | None:
+    """A `target` sentence: a model as a guide is one."""
+    model = _model(found, node.model, "target")
+    return None if model is None else Target(name=node.name.text, model=model, span=node.span)
 
 
 def check_data(found: Findings, settings: Settings) -> Invocation | None:
@@ -98,10 +104,10 @@ def _call(settings: Settings, name: str) -> syntax.Call | None:
     return value if isinstance(value, syntax.Call) else syntax.Call(value, (), value.span)
 
 
-def _model(found: Findings, expression: syntax.Expression) -> Invocation | None:
+def _model(found: Findings, expression: syntax.Expression, what: str) -> Invocation | None:
     if not isinstance(expression, syntax.Call):
         fix = "write `torchvision.resnet18(weights = none)`"
-        found.note("THX203", "a guide is a call", expression.span, help=[fix])
+        found.note("THX203", f"a {what} is a call", expression.span, help=[fix])
         return None
     reference = code_reference(expression.function)
     if reference is not None:

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from theseus_fx.lang import syntax, words
 from theseus_fx.lang.check_flow import check_definition
-from theseus_fx.lang.check_model import check_data, check_guide, check_input, check_task
+from theseus_fx.lang.check_model import check_data, check_guide, check_input, check_target, check_task
+from theseus_fx.lang.check_pairs import check_pair, check_together
 from theseus_fx.lang.check_params import Given, check_params, read_assignments
 from theseus_fx.lang.check_rules import check_rule
 from theseus_fx.lang.check_training import (
@@ -26,7 +27,7 @@ from theseus_fx.lang.names import names_of
 from theseus_fx.lang.source import Source, Span
 from theseus_fx.lang.spec import Spec
 
-S = TypeVar("S", syntax.Guide, syntax.Schedule, syntax.Finetune, syntax.Compare)
+S = TypeVar("S", syntax.Guide, syntax.Target, syntax.Schedule, syntax.Finetune, syntax.Compare)
 T = TypeVar("T")
 
 
@@ -68,6 +69,10 @@ def check(
     distinct(found, [node.name for node in _all(document, syntax.Input)], "input")
     rules = [check_rule(found, node, definitions) for node in _all(document, syntax.Rule)]
     distinct(found, [node.name for node in _all(document, syntax.Rule)], "rule")
+    target_node = _only(found, document, syntax.Target, "target")
+    target = None if target_node is None else check_target(found, target_node)
+    pairs = [check_pair(found, node, guide_node, target_node) for node in _all(document, syntax.Pair)]
+    check_together(found, document.statements)
     schedule_node = _only(found, document, syntax.Schedule, "schedule")
     schedule = None if schedule_node is None else check_schedule(found, schedule_node)
     recalibrate = [check_recalibrate(found, node) for node in _all(document, syntax.Recalibrate)]
@@ -98,6 +103,8 @@ def check(
         modules=MappingProxyType(definitions),
         code=MappingProxyType(dict(code)),
         rules=tuple(rule for rule in rules if rule is not None),
+        target=target,
+        pairs=tuple(pair for pair in pairs if pair is not None),
         schedule=schedule,
         recalibrate=tuple(r for r in recalibrate if r is not None),
         finetune=finetune,
@@ -176,6 +183,8 @@ def _check_complete(
         syntax.Rule: ("rule", "rule conv { match Conv2d as c  replace with ... }"),
         syntax.Schedule: ("schedule", "schedule progressive { lr = 1e-3  for = 5 epochs }"),
     }
+    if _all(document, syntax.Target) or _all(document, syntax.Pair):
+        examples.pop(syntax.Rule)  # check_together says what they need instead
     for kind, (word, example) in examples.items():
         if not _all(document, kind) and (guide_required or kind is not syntax.Guide):
             found.note("THX207", f"the spec has no `{word}`", last, help=[f"write `{example}`"])

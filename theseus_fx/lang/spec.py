@@ -85,7 +85,8 @@ class Metric:
 class Start:
     """How a replacement's parameters begin."""
 
-    kind: Literal["random", "fit"]
+    kind: Literal["random", "fit", "given"]
+    """`given`: the target of a pair starts as its `target` sentence builds it."""
     samples: int = 2048
     """Inputs that a fit may look at."""
     metric: Literal["plain", "logits"] = "logits"
@@ -231,6 +232,87 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A network of its own that is built from the guide's representations."""
+
+    name: str
+    model: Invocation
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Each:
+    """Every block is a window by itself."""
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Every:
+    """`every N`: windows of N consecutive blocks."""
+
+    count: int
+    crossing: Literal["error", "allow", "cut"] = "error"
+    """Where a window would reach over a change of shape or into another module: an error, go on, or end
+    the window early there and begin the next one."""
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class By:
+    """`by "layer{i}"`: one window for each value of the braces."""
+
+    pattern: syntax.Text
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """`split by "layer{i}"`: each group becomes as many windows as the other network has blocks in its own.
+
+    Windows of a group differ by at most one block; the earlier ones are the longer ones.
+    """
+
+    pattern: syntax.Text
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class At:
+    """`at ["layer1.0", 3]`: the last block of each window, by path or by its number from 1."""
+
+    ends: tuple[str | int, ...]
+    places: tuple[Span, ...]
+    """Of the ends."""
+    span: Span
+
+
+Windows = Each | Every | By | Split | At
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """The blocks of one network that a pair aligns, and how they are taken together to windows."""
+
+    pattern: ModulePattern
+    within: tuple[syntax.Glob, ...]
+    keep: tuple[syntax.Glob, ...]
+    windows: Windows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Which blocks of the target are trained to represent what which blocks of the guide do."""
+
+    name: str
+    guide: Side
+    target: Side
+    expect: int | None
+    expect_span: Span | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recalibrate:
     """Batch statistics computed anew after the replacements."""
 
@@ -270,6 +352,9 @@ class Spec:
     code: Mapping[str, Source]
     """The Python files that it names, by their path as written; they are not run by reading them."""
     rules: tuple[Rule, ...]
+    target: Target | None = None
+    """A network of its own; then there are pairs and no rules."""
+    pairs: tuple[Pair, ...] = ()
     schedule: Schedule
     recalibrate: tuple[Recalibrate, ...]
     finetune: Training | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from theseus_fx.lang.spec import Alignment, Input, Spec, Start
 from theseus_fx.match.alike import merged
 from theseus_fx.match.matcher import Site, candidates, match
 from theseus_fx.modules.recipe import Recipe
+from theseus_fx.planning.pairs import plan_pairs
 from theseus_fx.planning.parts import make_parts, replacements, totals
 from theseus_fx.planning.plan import Part, Plan, Stage, Tap
 from theseus_fx.planning.recalibration import recalibration
@@ -45,6 +47,7 @@ def make_plan(
     model: nn.Module,
     *,
     guide: str,
+    target: nn.Module | None = None,
     inputs: Sequence[InputSpec],
     batch_size: int | None,
     assignments: Mapping[str, str] | None = None,
@@ -55,6 +58,7 @@ def make_plan(
         spec: the checked spec.
         model: the guide; its parameters may be on the meta device, for they are never read.
         guide: what to call it.
+        target: the network of the spec's `target`, like the guide, where there is one.
         inputs: its inputs, with a symbolic batch.
         batch_size: of the data source, for the warnings about small batches.
         assignments: what `--set` changed, recorded in the plan.
@@ -62,6 +66,11 @@ def make_plan(
     Raises:
         Rejected: THX3xx to THX5xx, all errors of a phase together.
     """
+    if target is not None:
+        made = plan_pairs(
+            spec, model, target, guide=guide, inputs=inputs, batch_size=batch_size, assignments=assignments
+        )
+        return replace(made, notes=(*made.notes, *_notes(made.stages, batch_size)))
     traced, sites = _matched(spec, model, inputs)
     problems: list[Diagnostic] = []
     recipes = _attempt(problems, lambda: replacements(spec, sites))
