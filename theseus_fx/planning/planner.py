@@ -104,7 +104,9 @@ def survey_guide(spec: Spec, model: nn.Module, inputs: Sequence[InputSpec]) -> t
     nested = any(path.startswith(f"{other}.") for path in wanted for other in wanted)
     traced = trace(model, inputs, leaves=() if nested else wanted)
     found = survey(spec, model, traced)
-    if nested and not found.problems:  # only now is it known which of them are whole parts, and that no other is inside them
+    if (
+        nested and not found.problems
+    ):  # only now is it known which of them are whole parts, and that no other is inside them
         traced = trace(model, inputs, leaves={site.path for site in found.sites})
         found = survey(spec, model, traced)
     return traced, found
