@@ -16,7 +16,8 @@ KEYS = {
     "": "kind schema model class inputs output parameters flops tree demoted",
     "inputs.0": "name dtype shape",
     "output": "node shape dtype",
-    "tree": "kind path call class classes attributes leaf demoted inputs output parameters flops left_out inside",
+    "tree": "kind path call class classes attributes leaf demoted inputs output parameters flops left_out "
+    "inside",
     "tree.inside.7": "kind name node inputs output flops",
 }
 """Every object of schema 1 and its keys in order. A change here is a change of `SCHEMA`."""

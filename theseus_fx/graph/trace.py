@@ -63,7 +63,7 @@ class Trace:
     nodes: Mapping[str, fx.Node] = field(repr=False)
     """The nodes by name, in graph order."""
     owners: Mapping[str, int]
-    """For the node of each operation the index of the call that it is part of; of a leaf's node, the leaf's."""
+    """The index of the call that each operation is part of, by its node; of a leaf's node, the leaf's."""
 
     def value(self, node_name: str) -> ValueInfo:
         """Shape and dtype of a node; KeyError where the node is not a tensor."""

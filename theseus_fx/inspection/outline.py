@@ -17,7 +17,7 @@ the batch size; FLOPs are forward FLOPs of one sample, a multiply-add counts as 
                 class; classes: [text], every name that a pattern can use, nearest first;
                 attributes: {name: value}, for patterns and `where`; leaf: whether it is one operation;
                 demoted: text | null; inputs: [VALUE]; output: VALUE | null, where it is not one tensor;
-                parameters: int; flops: int; left_out: int, operations inside that the depth or the filter hides;
+                parameters: int; flops: int; left_out: int, operations inside that depth or filter hide;
                 inside: [MODULE | OPERATION]
     OPERATION   kind: "function" | "method"; name: for a pattern; node; inputs: [node]; output: VALUE | null;
                 flops: int

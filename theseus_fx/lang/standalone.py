@@ -36,28 +36,14 @@ def read_input(text: str) -> Input:
     Raises:
         Rejected: THX1xx or THX2xx, with the sentence as the place.
     """
-    source = Source("--input", f"input {text}")
-    document, problems = parse(source)
+    document, problems = parse(Source("--input", f"input {text}"))
+    if problems:
+        raise Rejected(*problems)
     found = Findings()
-    for node in document.statements:
-        if not isinstance(node, syntax.Input):
-            found.note("THX101", "this is no input", node.span, help=[_FORM])
-    if not problems and not document.statements:
-        found.note("THX101", "this is no input", source.span(0, len(source.text)), help=[_FORM])
-    if len(document.statements) > 1 and not found.problems:
-        found.note(
-            "THX206",
-            "one input is declared at a time",
-            document.statements[1].span,
-            help=["repeat the option for a second one"],
-        )
-    if problems or found.problems:
-        raise Rejected(*problems, *found.problems)
-    (node,) = document.statements
+    node, *more = document.statements
+    for statement in more:
+        found.note("THX206", "one input is declared at a time", statement.span, help=["repeat the option"])
     read = check_input(found, node) if isinstance(node, syntax.Input) else None
-    if read is None:
+    if found.problems or read is None:
         raise Rejected(*found.problems)
     return read
-
-
-_FORM = "write `image: f32[batch, 3, 224, 224]`"

@@ -47,7 +47,7 @@ def build(invocation: Invocation, name: str, *, meta: bool, weights: bool) -> nn
 
 
 def _configuration(config_class: Any, invocation: Invocation) -> Any:
-    """The configuration; without a cache of keys and values, which is for generating and has no graph form."""
+    """The configuration; without a cache of keys and values, which generating needs and no graph can hold."""
     config = config_class(**invocation.keywords)
     if "use_cache" not in invocation.keywords and hasattr(config, "use_cache"):
         config.use_cache = False

@@ -31,9 +31,9 @@ def trace(
 ) -> None:
     """Prints the modules and operations of a model as a rule can match them; needs no weights or network.
 
-    MODEL is a model as in a `guide` sentence, or the path of a .thx file, whose guide is meant. CamelCase names
-    are classes, dotted names are paths for `in` and `keep`, snake_case names are operations. Without --input,
-    images or tokens of the usual size are assumed.
+    MODEL is a model as in a `guide` sentence, or the path of a .thx file, whose guide is meant. CamelCase
+    names are classes, dotted names are paths for `in` and `keep`, snake_case names are operations. Without
+    --input, images or tokens of the usual size are assumed.
 
     \b
     Example:
