@@ -13,6 +13,7 @@ import click
 
 from theseus_fx.cli.commands.check import check
 from theseus_fx.cli.commands.explain import explain
+from theseus_fx.cli.commands.match import match
 from theseus_fx.cli.commands.plan import plan
 from theseus_fx.cli.commands.resume import resume
 from theseus_fx.cli.commands.run import run
@@ -48,7 +49,7 @@ def theseus_fx() -> None:
 
 for _command in (plan, run, resume, check, explain):
     theseus_fx.add_command(_command)
-for _command in (trace,):
+for _command in (trace, match):
     theseus_fx.add_command(_command)
 
 

@@ -36,6 +36,7 @@ from torch import fx, nn
 from theseus_fx.graph.cost import forward_flops
 from theseus_fx.graph.trace import ModuleCall, Trace, trace
 from theseus_fx.graph.values import InputSpec, ValueInfo
+from theseus_fx.inspection.calls import Calls
 from theseus_fx.inspection.subject import Subject
 from theseus_fx.match.pattern import attributes_of, class_names
 
@@ -184,13 +185,7 @@ class _Builder:
         self._trace = traced
         self._flops = forward_flops(traced, model)
         self._place = {name: place for place, name in enumerate(traced.nodes)}
-        self._owned: dict[int, list[str]] = {}
-        for name, owner in traced.owners.items():
-            self._owned.setdefault(owner, []).append(name)
-        self._children: dict[int, list[int]] = {}
-        for index, call in enumerate(traced.calls):
-            if call.parent is not None:
-                self._children.setdefault(call.parent, []).append(index)
+        self._calls = Calls(traced)
 
     def module(self, index: int) -> ModuleLine:
         call = self._trace.calls[index]
@@ -200,7 +195,7 @@ class _Builder:
             inputs=tuple(self._value(name) for name in call.inputs if name in self._trace.values),
             output=self._value(call.node) if call.node is not None else None,
             parameters=sum(p.numel() for p in self._model.get_submodule(call.path).parameters()),
-            flops=sum(self._flops[name] for name in self._nodes(index)),
+            flops=sum(self._flops[name] for name in self._calls.nodes(index)),
             inside=() if call.leaf else tuple(self._inside(index)),
         )
 
@@ -208,10 +203,10 @@ class _Builder:
         """Operations and calls in the order of the graph; a call that left no node stays behind its elder."""
         placed: list[tuple[int, int, ModuleLine | OperationLine]] = []
         last = -1
-        for child in self._children.get(index, []):
-            last = min((self._place[name] for name in self._nodes(child)), default=last)
+        for child in self._calls.children(index):
+            last = min((self._place[name] for name in self._calls.nodes(child)), default=last)
             placed.append((last, child, self.module(child)))
-        placed += [(self._place[name], 0, self._operation(name)) for name in self._owned.get(index, [])]
+        placed += [(self._place[name], 0, self._operation(name)) for name in self._calls.operations(index)]
         for _, _, line in sorted(placed, key=lambda entry: entry[:2]):
             yield line
 
@@ -229,11 +224,6 @@ class _Builder:
     def _is_shown(self, name: str) -> bool:
         """Whether a node is a tensor or an operation, not a size or a device that the graph computes."""
         return name in self._trace.values or name in self._trace.owners
-
-    def _nodes(self, index: int) -> list[str]:
-        """The nodes of a call and of all calls inside it."""
-        inner = [name for child in self._children.get(index, []) for name in self._nodes(child)]
-        return self._owned.get(index, []) + inner
 
     def _value(self, name: str) -> Value:
         return Value(node=name, info=self._trace.value(name))
