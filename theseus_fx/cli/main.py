@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from theseus_fx.cli.commands.check import check
+from theseus_fx.cli.commands.diff import diff
 from theseus_fx.cli.commands.explain import explain
 from theseus_fx.cli.commands.match import match
 from theseus_fx.cli.commands.plan import plan
@@ -49,7 +50,7 @@ def theseus_fx() -> None:
 
 for _command in (plan, run, resume, check, explain):
     theseus_fx.add_command(_command)
-for _command in (trace, match):
+for _command in (trace, match, diff):
     theseus_fx.add_command(_command)
 
 
