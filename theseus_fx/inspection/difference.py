@@ -32,8 +32,8 @@ SCHEMA = 1
 
 _DERIVED = frozenset(("number", "introduces", "guide_share", "trainable_parameters"))
 """Of a stage's JSON, what follows from the rest."""
-_OF_PARTS = frozenset(("path", "recipe"))
-"""Of a part's JSON, what is said elsewhere: it finds the stage, and the replacement is its text."""
+_OF_PARTS = frozenset(("path", "recipe", "parameters", "flops"))
+"""Of a part's JSON, what is said elsewhere, or follows from the guide and the replacement's text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

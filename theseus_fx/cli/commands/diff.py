@@ -25,9 +25,9 @@ DIFFERENT = 1
 def diff(a: str, b: str, assignments: dict[str, str], exit_code: bool, as_json: bool) -> int:
     """Compares two plans: stages added, removed and changed, and which finished work of A survives under B.
 
-    A and B are specs, plans saved by `plan --out`, or run folders. A saved plan is taken as it was. --set gives
-    the params of B other values. The work of a stage survives where the stage, all before it, the guide, the
-    inputs, the data and the seed are the same.
+    A and B are specs, plans saved by `plan --out`, or run folders. A saved plan is taken as it was. --set
+    gives the params of B other values. The work of a stage survives where the stage, all before it, the
+    guide, the inputs, the data and the seed are the same.
 
     \b
     Example:

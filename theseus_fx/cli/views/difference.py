@@ -66,7 +66,18 @@ def _change(change: Mapping[str, Any]) -> str:
         gone = [f"-{name}" for name in old if name not in new]
         come = [f"+{name}" for name in new if name not in old]
         return f"{change['setting']}: {' '.join([*gone, *come])}"
+    if change["setting"].endswith("replacement") and old is not None and new is not None:
+        old, new = _differing_steps(old, new)
     return f"{change['setting']}: {_told(old)} -> {_told(new)}"
+
+
+def _differing_steps(old: str, new: str) -> tuple[str, str]:
+    """Of two chains of as many steps, those that differ; else both whole."""
+    ours, theirs = old.split(" |> "), new.split(" |> ")
+    if len(ours) != len(theirs):
+        return old, new
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a != b]
+    return ", ".join(a for a, _ in pairs), ", ".join(b for _, b in pairs)
 
 
 def _names(value: object) -> bool:
