@@ -15,6 +15,7 @@ from theseus_fx.cli.commands.check import check
 from theseus_fx.cli.commands.diff import diff
 from theseus_fx.cli.commands.explain import explain
 from theseus_fx.cli.commands.match import match
+from theseus_fx.cli.commands.new import new
 from theseus_fx.cli.commands.plan import plan
 from theseus_fx.cli.commands.resume import resume
 from theseus_fx.cli.commands.run import run
@@ -50,7 +51,7 @@ def theseus_fx() -> None:
 
 for _command in (plan, run, resume, check, explain):
     theseus_fx.add_command(_command)
-for _command in (trace, match, diff):
+for _command in (trace, match, diff, new):
     theseus_fx.add_command(_command)
 
 
