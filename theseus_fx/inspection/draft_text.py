@@ -12,7 +12,6 @@ from theseus_fx.inspection.draft_data import DataSentences
 from theseus_fx.inspection.templates import Template
 from theseus_fx.planning.planner import DTYPES
 
-
 _COLUMN = 42
 """Where comments behind a line begin."""
 
