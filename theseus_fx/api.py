@@ -9,17 +9,17 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from theseus_fx.data.registry import declared_batch, declared_classes, declared_inputs, open_source
+from theseus_fx.data.inputs import guide_inputs
+from theseus_fx.data.registry import declared_batch, declared_classes, open_source
 from theseus_fx.data.source import DataSource
 from theseus_fx.data.tasks import check_classes
-from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang import loader
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Spec
 from theseus_fx.models.from_python import trusting
 from theseus_fx.models.resolve import build
 from theseus_fx.planning.plan import Plan
-from theseus_fx.planning.planner import make_plan, spec_inputs
+from theseus_fx.planning.planner import make_plan
 from theseus_fx.planning.saved import check_same, check_spec, read_plan
 from theseus_fx.run import environment
 from theseus_fx.run.conversion import Conversion, begin, carry_out, check_unchanged
@@ -231,27 +231,9 @@ def _compile(
         net,
         guide=name,
         target=target,
-        inputs=_inputs(spec, data),
+        inputs=guide_inputs(spec, data),
         batch_size=batch,
         assignments=assignments,
-    )
-
-
-def _inputs(spec: Spec, data: DataSource | None) -> tuple[InputSpec, ...]:
-    """What the guide is traced on: declared by the spec, else by the data."""
-    if spec.inputs:
-        return spec_inputs(spec.inputs)
-    if data is not None:
-        return data.inputs
-    if spec.data is not None:
-        return declared_inputs(spec.data)
-    raise Rejected(
-        Diagnostic(
-            code="THX207",
-            message="nothing says what the guide's input looks like",
-            primary=Label(spec.guide.span, "its input has no shape") if spec.guide else None,
-            help=("write `input image: f32[batch, 3, 224, 224]`, or a `data` sentence",),
-        )
     )
 
 

@@ -47,6 +47,8 @@ class Recorder(TorchFunctionMode):
         self.graph = fx.Graph()
         self.frames: list[Frame] = []
         self.values: dict[str, ValueInfo] = {}
+        self.owners: dict[str, int] = {}
+        """The frame in which each operation was recorded; of a leaf's node, the leaf's own."""
         self.blame: tuple[Exception, Frame] | None = None
         """The last exception that left a module, and the innermost frame that it left."""
         self._policy = policy
@@ -151,6 +153,8 @@ class Recorder(TorchFunctionMode):
         """Forgets a call that raised: the model may catch it and go on."""
         if self.blame is None or self.blame[0] is not error:
             self.blame = (error, self.frames[index])
+        around = self.frames[index].parent or 0
+        self.owners = {name: min(owner, around) for name, owner in self.owners.items()}
         for frame in self.frames[index:]:
             self._calls[frame.path] -= 1
         del self.frames[index:]
@@ -168,6 +172,7 @@ class Recorder(TorchFunctionMode):
             raise self._demotion(Unrecordable(f"`{frame.path}` in it writes to its input in place"))
         graph_args, graph_kwargs = frame.graph_args or ((), {})
         node = self.graph.call_module(frame.path, graph_args, graph_kwargs)
+        self.owners[node.name] = len(self.frames) - 1
         if in_place and not isinstance(frame.module, _DropoutNd):
             return self._write(next(tensors((args, kwargs))), node, result)
         return self._outputs(result, node)
@@ -192,6 +197,7 @@ class Recorder(TorchFunctionMode):
         node = self.graph.create_node(
             call.op, call.target, self._argument(call.args), self._argument(dict(call.kwargs))
         )
+        self.owners[node.name] = self._open[-1]
         if call.writes is not None:
             return self._write(call.writes, node, result)
         return self._outputs(result, node)
@@ -240,7 +246,9 @@ class Recorder(TorchFunctionMode):
             return result
         for (take, key), part in parts(result):
             if next(tensors(part), None) is not None:
-                self._outputs_of_part(part, self.graph.call_function(take, (node, key)))
+                taken = self.graph.call_function(take, (node, key))
+                self.owners[taken.name] = self._open[-1]
+                self._outputs_of_part(part, taken)
         return result
 
     def _outputs_of_part(self, part: Any, node: fx.Node) -> None:

@@ -62,6 +62,8 @@ class Trace:
     """Shape and dtype of every node that is a tensor."""
     nodes: Mapping[str, fx.Node] = field(repr=False)
     """The nodes by name, in graph order."""
+    owners: Mapping[str, int]
+    """The index of the call that each operation is part of, by its node; of a leaf's node, the leaf's."""
 
     def value(self, node_name: str) -> ValueInfo:
         """Shape and dtype of a node; KeyError where the node is not a tensor."""
@@ -106,6 +108,7 @@ def trace(model: nn.Module, inputs: Sequence[InputSpec], *, leaves: Collection[s
         outputs=outputs,
         values={name: recorder.values[name] for name in nodes if name in recorder.values},
         nodes=nodes,
+        owners={name: recorder.owners[name] for name in nodes if name in recorder.owners},
     )
 
 

@@ -28,6 +28,9 @@ CODES: dict[str, Code] = {
         "file cannot be read",
         "The file exists, but it is not readable as UTF-8 text: it is a folder, it is binary, or permission is missing.",
     ),
+    "THX003": Code(
+        "file exists already", "A command that writes a new file never overwrites one that is there."
+    ),
     "THX101": Code(
         "unexpected text",
         "The grammar has no sentence that goes on like this. The label shows where reading stopped.",

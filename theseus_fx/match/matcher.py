@@ -58,40 +58,66 @@ def candidates(spec: Spec, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What the rules found in a guide, whether or not it can be planned."""
+
+    sites: tuple[Site, ...]
+    """All matches that are parts, in execution order."""
+    misses: Mapping[str, tuple[Miss, ...]]
+    """By rule, why every other call did not match."""
+    problems: tuple[Diagnostic, ...]
+    """What forbids a plan."""
+
+    def accepted(self) -> tuple[Site, ...]:
+        """The sites; `Rejected` where there are problems."""
+        if self.problems:
+            raise Rejected(*self.problems)
+        return self.sites
+
+
 def match(spec: Spec, model: nn.Module, trace: Trace) -> tuple[Site, ...]:
     """All sites, in execution order.
+
+    Raises:
+        Rejected: THX401 to THX405, every one that applies to any rule; what is wrong with a `where`.
+    """
+    return survey(spec, model, trace).accepted()
+
+
+def survey(spec: Spec, model: nn.Module, trace: Trace) -> Survey:
+    """What every rule finds, what it misses, and all that is wrong with it.
 
     Args:
         spec: the checked spec.
         model: the guide, on any device; only names, classes and attributes are read.
         trace: its trace. What it records inside of a module that a rule matches is seen as well, so that two
             rules cannot claim a module and a part of it.
-
-    Raises:
-        Rejected: THX401 to THX405, every one that applies to any rule; what is wrong with a `where`.
     """
     problems: list[Diagnostic] = []
     claims: list[Claim] = []
+    missed: dict[str, tuple[Miss, ...]] = {}
     paths = [path for path, _ in model.named_modules()]
     for rule in spec.rules:
         wrong = [*unused((*rule.within, *rule.keep), paths)]
         found, misses = _find(rule, spec, model, trace, wrong)
         claims += found
+        missed[rule.name] = tuple(misses)
         if not wrong:  # else the count is wrong because of that
             matched = [*dict.fromkeys(claim.call.path for claim in found)]
             wrong += count_problems(rule, matched, misses, model, trace)
         problems += wrong
     problems += overlaps(claims, trace)
-    for claim in claims:
-        problems += boundary_problems(claim, trace)
-    if problems:
-        raise Rejected(*merged(problems))
     numbers: Counter[str] = Counter()
     sites: list[Site] = []
     for claim in sorted(claims, key=lambda claim: claim.index):
+        wrong = [*boundary_problems(claim, trace)]
+        problems += wrong
+        if wrong or claim.call.repeated:  # only the first of several calls is blamed
+            continue
         numbers[claim.rule.name] += 1
         sites.append(_site(claim, numbers[claim.rule.name], spec, model, trace))
-    return tuple(sites)
+    return Survey(sites=tuple(sites), misses=missed, problems=merged(problems))
 
 
 def _find(

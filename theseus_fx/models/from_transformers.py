@@ -41,9 +41,17 @@ def build(invocation: Invocation, name: str, *, meta: bool, weights: bool) -> nn
         return _from_hub(invocation, kind, hub_name, weights=weights)
     try:
         with weightless() if meta else nullcontext():
-            return cast("nn.Module", kind(config_class(**invocation.keywords)))
+            return cast("nn.Module", kind(_configuration(config_class, invocation)))
     except (*CONSTRUCTOR_ERRORS, StrictDataclassError) as error:
         raise refused(invocation, error) from error
+
+
+def _configuration(config_class: Any, invocation: Invocation) -> Any:
+    """The configuration; without a cache of keys and values, which generating needs and no graph can hold."""
+    config = config_class(**invocation.keywords)
+    if "use_cache" not in invocation.keywords and hasattr(config, "use_cache"):
+        config.use_cache = False
+    return config
 
 
 def _is_model_name(name: str) -> bool:

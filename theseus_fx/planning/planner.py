@@ -17,7 +17,7 @@ from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Alignment, Input, Spec, Start
 from theseus_fx.match.alike import merged
-from theseus_fx.match.matcher import Site, candidates, match
+from theseus_fx.match.matcher import Site, Survey, candidates, survey
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.pairs import plan_pairs
 from theseus_fx.planning.parts import make_parts, replacements, totals
@@ -71,7 +71,8 @@ def make_plan(
             spec, model, target, guide=guide, inputs=inputs, batch_size=batch_size, assignments=assignments
         )
         return replace(made, notes=(*made.notes, *_notes(made.stages, batch_size)))
-    traced, sites = _matched(spec, model, inputs)
+    traced, found = survey_guide(spec, model, inputs)
+    sites = found.accepted()
     problems: list[Diagnostic] = []
     recipes = _attempt(problems, lambda: replacements(spec, sites))
     settings = _attempt(problems, lambda: alignments(spec.schedule, len(sites)))
@@ -102,16 +103,22 @@ def make_plan(
     )
 
 
-def _matched(spec: Spec, model: nn.Module, inputs: Sequence[InputSpec]) -> tuple[Trace, tuple[Site, ...]]:
-    """The sites, and the trace in which each is one operation."""
+def survey_guide(spec: Spec, model: nn.Module, inputs: Sequence[InputSpec]) -> tuple[Trace, Survey]:
+    """What the rules find, and the trace in which each site is one operation, unless something is wrong.
+
+    Raises:
+        Rejected: THX302 or THX304 where the guide cannot be traced.
+    """
     wanted = {path for paths in candidates(spec, model).values() for path in paths}
     nested = any(path.startswith(f"{other}.") for path in wanted for other in wanted)
     traced = trace(model, inputs, leaves=() if nested else wanted)
-    sites = match(spec, model, traced)
-    if nested:  # only now is it known which of them are whole parts, and that no other is inside them
-        traced = trace(model, inputs, leaves={site.path for site in sites})
-        sites = match(spec, model, traced)
-    return traced, sites
+    found = survey(spec, model, traced)
+    if (
+        nested and not found.problems
+    ):  # only now is it known which of them are whole parts, and that no other is inside them
+        traced = trace(model, inputs, leaves={site.path for site in found.sites})
+        found = survey(spec, model, traced)
+    return traced, found
 
 
 def _attempt(problems: list[Diagnostic], step: Callable[[], T]) -> T | None:
