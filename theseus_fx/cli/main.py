@@ -13,6 +13,7 @@ import click
 
 from theseus_fx.cli.commands.check import check
 from theseus_fx.cli.commands.explain import explain
+from theseus_fx.cli.commands.fmt import fmt
 from theseus_fx.cli.commands.plan import plan
 from theseus_fx.cli.commands.resume import resume
 from theseus_fx.cli.commands.run import run
@@ -45,7 +46,7 @@ def theseus_fx() -> None:
     """
 
 
-for _command in (plan, run, resume, check, explain):
+for _command in (plan, run, resume, check, fmt, explain):
     theseus_fx.add_command(_command)
 
 
