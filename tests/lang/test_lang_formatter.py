@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lang_texts import EXPRESSIONS, SPECS, TINY, bare, in_bounds
 
-from theseus_fx.lang import formatter, syntax
+from theseus_fx.lang import formatter, syntax, wrapping
 from theseus_fx.lang.diagnostics import Rejected
 from theseus_fx.lang.formatter import MeaningChangedError, formatted
 from theseus_fx.lang.parser import parse
@@ -352,7 +352,7 @@ def test_blanks_and_line_ends_do_not_matter(path: Path) -> None:
     assert fmt("\n".join(without)) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_comments_anywhere_stay(data: st.DataObject) -> None:
     tokens, _ = tokens_of(Source("x", data.draw(st.sampled_from([TINY, DIGITS]))))
@@ -365,7 +365,7 @@ def test_comments_anywhere_stay(data: st.DataObject) -> None:
     assert checked(out) is not None, out
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(EXPRESSIONS, EXPRESSIONS, BLANKS)
 def test_any_expression(first: syntax.Expression, second: syntax.Expression, blank: str) -> None:
     one, two = print_expression(first), print_expression(second)
@@ -375,3 +375,19 @@ def test_any_expression(first: syntax.Expression, second: syntax.Expression, bla
         f"schedule s {{ x = {one} stage 1 {{ y = {two} z = 1 }} stage 2..3 {{ y = {one} }} }}"
     )
     assert checked(text) is not None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), EXPRESSIONS)
+def test_long_lines_with_comments_anywhere(data: st.DataObject, value: syntax.Expression) -> None:
+    shown = print_expression(value)
+    text = f"{TINY.replace('1e-3', shown)} module M(a, b) = {shown} data = f({shown}, a = {shown},)"
+    tokens, _ = tokens_of(Source("x", text))
+    at = data.draw(st.sets(st.integers(0, len(tokens)), max_size=8))
+    out = ""
+    for i, token in enumerate([*tokens, ""]):
+        named = i > 0 and tokens[i - 1].type == "SETTING"
+        out += (data.draw(COMMENTS) if i in at and not named else " ") + str(token)
+    with pytest.MonkeyPatch.context() as patch:  # so narrow that everything breaks
+        patch.setattr(wrapping, "WIDTH", data.draw(st.integers(8, 60)))
+        assert checked(out) is not None, out
