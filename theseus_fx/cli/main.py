@@ -14,6 +14,7 @@ import click
 from theseus_fx.cli.commands.check import check
 from theseus_fx.cli.commands.diff import diff
 from theseus_fx.cli.commands.explain import explain
+from theseus_fx.cli.commands.fmt import fmt
 from theseus_fx.cli.commands.match import match
 from theseus_fx.cli.commands.new import new
 from theseus_fx.cli.commands.plan import plan
@@ -49,9 +50,7 @@ def theseus_fx() -> None:
     """
 
 
-for _command in (plan, run, resume, check, explain):
-    theseus_fx.add_command(_command)
-for _command in (trace, match, diff, new):
+for _command in (plan, run, resume, match, trace, diff, new, check, fmt, explain):
     theseus_fx.add_command(_command)
 
 

@@ -75,20 +75,31 @@ def read(path: Path, *, name: str | None = None) -> Source:
 
 def _read(path: Path, name: str, label: Label | None) -> Source:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        raw = path.read_bytes()
     except FileNotFoundError as error:
         raise _not_found(name, label, _siblings(path)) from error
     except IsADirectoryError as error:
         raise _unreadable(name, "it is a folder", label) from error
-    except UnicodeDecodeError as error:
-        raise _unreadable(name, f"byte {error.start} is not text in UTF-8", label) from error
     except OSError as error:
         raise _unreadable(name, error.strerror or str(error), label) from error
     except ValueError as error:  # of `read_bytes`: a null character
         raise _unreadable(name, str(error), label) from error
+    return decoded(raw, name, path=path.resolve(), label=label)
+
+
+def decoded(raw: bytes, name: str, *, path: Path | None = None, label: Label | None = None) -> Source:
+    """The text that bytes in UTF-8 are, with or without a byte order mark.
+
+    Raises:
+        Rejected: THX002 where they are no text; `label` is the place that asked for it.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable(name, f"byte {error.start} is not text in UTF-8", label) from error
     if "\0" in text:
         raise _unreadable(name, "it is binary", label)
-    return Source(name, text, path.resolve())
+    return Source(name, text, path)
 
 
 def _checked(source: Source, find: Find, assignments: Mapping[str, str], guide_required: bool) -> Spec:

@@ -298,9 +298,12 @@ def _unescaped(text: str) -> str:
 
 
 def _comment_above(source: Source, offset: int) -> str:
-    """The comment lines right above an offset, without their marks."""
+    """The comment lines right above an offset that begins its line, without their marks."""
     lines: list[str] = []
-    number = source.position(offset)[0] - 1
+    number, column = source.position(offset)
+    if source.line(number)[: column - 1].strip():
+        return ""
+    number -= 1
     while number >= 1 and source.line(number).lstrip().startswith("#"):
         lines.insert(0, source.line(number).lstrip().removeprefix("#").strip())
         number -= 1
