@@ -51,7 +51,9 @@ def make_parts(
             rule=site.rule.name,
             path=site.path,
             node=site.node,
+            inputs=site.inputs,
             input_node=site.input_node,
+            convention=site.convention,
             guide_module=site.description,
             module_class=site.module_class,
             input_shape=site.input.shape,
@@ -59,7 +61,7 @@ def make_parts(
             recipe=recipe,
             parameters_before=sum(p.numel() for p in model.get_submodule(site.path).parameters()),
             parameters_after=recipe.parameter_count(),
-            flops_before=flops[site.node],
+            flops_before=flops[site.operation],
             flops_after=module_flops(recipe.make(device="meta"), site.input),
         )
         for site, recipe in zip(sites, recipes, strict=True)
