@@ -67,10 +67,9 @@ def test_a_vision_transformer_loses_its_attention() -> None:
     assert type(done.model) is torchvision.models.VisionTransformer
     assert [stage["steps"] for stage in done.summary["stages"]] == [2, 2]
     names = [name for name in done.model.state_dict() if "self_attention" in name]
+    layers = [f"encoder.layers.encoder_layer_{i}.self_attention" for i in (0, 1)]
     new = ("linear_1.weight", "linear_2.weight", "linear_2.bias")
-    assert names == [
-        f"encoder.layers.encoder_layer_{i}.self_attention.{name}" for i in (0, 1) for name in new
-    ]
+    assert names == [f"{layer}.{name}" for layer in layers for name in new]
     images = torch.randn(5, 1, 8, 8)
     loaded = theseus_fx.load("run", guide=vit())
     with torch.no_grad():
@@ -138,9 +137,10 @@ def test_it_can_be_copied_saved_whole_and_as_transformers_does(folder: Path) -> 
 
 
 def test_it_generates_what_it_predicts() -> None:
-    """A cache would be empty where attention is replaced; every token has to see all before it."""
+    """`generate` calls the parts with arguments of its own, and fills no cache."""
     _, model = planned()
     tokens = torch.randint(0, 99, (2, 4))
+    assert (model.config.use_cache, model.generation_config.use_cache) == (False, False)
     generated = model.generate(
         tokens, max_new_tokens=3, do_sample=False, attention_mask=torch.ones_like(tokens), pad_token_id=99
     )
