@@ -46,7 +46,7 @@ KEYS = {
     "guide": "name model fingerprint trained_by inputs",
     "guide.inputs.0": "name dtype shape",
     "guide.trained_by": "for lr optimizer weight_decay clip loss",
-    "parts.0": "name rule path node guide_module replacement recipe input_shape output_shape "
+    "parts.0": "name rule path node guide_module replacement recipe inputs takes input_shape output_shape "
     "parameters flops",
     "parts.0.recipe": "name dtype steps output",
     "parts.0.recipe.steps.1": "kind arguments inputs",

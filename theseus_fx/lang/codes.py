@@ -127,8 +127,9 @@ CODES: dict[str, Code] = {
         "path pattern matches nothing", "A glob after `in` or `keep` fits no module of the guide."
     ),
     "THX405": Code(
-        "part is called more than once",
-        "The module is called several times in one forward pass, so it is not one part.",
+        "module is no part",
+        "A part is called once in a forward pass, takes a tensor with a row for each sample, and returns one "
+        "tensor that the model uses, its batch first; that may stand inside a structure.",
     ),
     "THX421": Code(
         "pair found no blocks",

@@ -29,7 +29,9 @@ of one sample, a multiply-add counts as two.
                     guide_module: as torch prints it; replacement: the recipe as text;
                     recipe: {name, dtype, steps: [{kind, arguments: {name: value}, inputs: [WIRE]}],
                     output: WIRE};
-                    input_shape; output_shape; parameters: {before, after}; flops: {before, after}
+                    inputs: [{name: of the parameter, node, dtype, shape}]; takes: [name of an input], what
+                    flows into the replacement; input_shape: of the first of these; output_shape;
+                    parameters: {before, after}; flops: {before, after}
     PAIR            name: `block[3]`; pair: the sentence; guide: SIDE; target: SIDE; trains: [parameter name],
                     of the target, those that its tap needs and no earlier tap does
     SIDE            blocks: [name], those of the window; node: of the last one's output; shape: of that;
@@ -56,9 +58,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
+from theseus_fx.graph.convention import Convention
+from theseus_fx.graph.slices import Placement
 from theseus_fx.graph.trace import Trace
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.spec import Alignment, Amount, Compare, LearningRate, Metric, Spec, Start, Training
+from theseus_fx.match.inputs import PartInput
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.paired import Pair, TargetNetwork
 
@@ -77,7 +84,14 @@ class Part:
     """The guide module's dotted name."""
     node: str
     """The graph node that is the part's output in the guide."""
+    inputs: tuple[PartInput, ...]
+    """In the order of the parameters of the module's `forward`."""
     input_node: str
+    """The node of the primary one."""
+    takes: tuple[str, ...]
+    """The nodes of the inputs that flow into the replacement, in its order."""
+    convention: Convention | None
+    """How the guide calls the module; None: with one positional tensor, for one bare tensor."""
     guide_module: str
     """The guide's module as torch prints it."""
     module_class: str
@@ -90,6 +104,10 @@ class Part:
     """Forward FLOPs of one sample; a multiply-add is two."""
     flops_after: int
 
+    def placed(self, module: nn.Module) -> Placement:
+        """A replacement in the part's place."""
+        return Placement(module, self.takes)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -99,6 +117,8 @@ class Part:
             "guide_module": self.guide_module,
             "replacement": str(self.recipe),
             "recipe": self.recipe.as_json(),
+            "inputs": [entry.as_json() for entry in self.inputs],
+            "takes": [entry.name for node in self.takes for entry in self.inputs if entry.node == node],
             "input_shape": list(self.input_shape),
             "output_shape": list(self.output_shape),
             "parameters": {"before": self.parameters_before, "after": self.parameters_after},
@@ -214,6 +234,11 @@ class Plan:
     totals: Totals
     notes: tuple[str, ...]
     """What a reader of the plan should know before it is run."""
+
+    @property
+    def conventions(self) -> Mapping[str, Convention]:
+        """The call conventions of the parts that have one of their own, by path."""
+        return {part.path: part.convention for part in self.parts if part.convention is not None}
 
     def part(self, name: str) -> Part:
         """The part of that name."""
