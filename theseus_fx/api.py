@@ -16,7 +16,8 @@ from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang import loader
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Spec
-from theseus_fx.models.resolve import build
+from theseus_fx.models.resolve import build, notes
+from theseus_fx.planning.inputs import own_inputs
 from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.planner import make_plan, spec_inputs
 from theseus_fx.planning.saved import check_same, check_spec, read_plan
@@ -192,34 +193,35 @@ def _compile(
 ) -> Plan:
     if data is None and spec.data is not None:
         check_classes(spec.task, declared_classes(spec.data))
+    known: tuple[str, ...] = ()
     if model is not None:
         name, net = type(model).__name__, model
     elif spec.guide is not None:
+        known = notes(spec.guide.model)
         name, net = spec.guide.model.name, build(spec.guide.model, device=torch.device("meta"), weights=False)
     else:
         raise ValueError("the loader accepts a spec without a guide only where one is handed over")
     batch = data.batch_size if data else declared_batch(spec.data) if spec.data else None
     return make_plan(
-        spec, net, guide=name, inputs=_inputs(spec, data), batch_size=batch, assignments=assignments
+        spec,
+        net,
+        guide=name,
+        inputs=_inputs(spec, net, data),
+        batch_size=batch,
+        assignments=assignments,
+        notes=known,
     )
 
 
-def _inputs(spec: Spec, data: DataSource | None) -> tuple[InputSpec, ...]:
-    """What the guide is traced on: declared by the spec, else by the data."""
+def _inputs(spec: Spec, model: nn.Module, data: DataSource | None) -> tuple[InputSpec, ...]:
+    """What the guide is traced on: declared by the spec, else by the data, else by the guide itself."""
     if spec.inputs:
         return spec_inputs(spec.inputs)
     if data is not None:
         return data.inputs
     if spec.data is not None:
         return declared_inputs(spec.data)
-    raise Rejected(
-        Diagnostic(
-            code="THX207",
-            message="nothing says what the guide's input looks like",
-            primary=Label(spec.guide.span, "its input has no shape") if spec.guide else None,
-            help=("write `input image: f32[batch, 3, 224, 224]`, or a `data` sentence",),
-        )
-    )
+    return own_inputs(model, None if spec.guide is None else spec.guide.span)
 
 
 def _open(spec: Spec, folder: Path) -> DataSource:

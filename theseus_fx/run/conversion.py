@@ -14,6 +14,7 @@ from theseus_fx.data.tasks import Classification, check_classes, task_of
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.printer import print_document
 from theseus_fx.planning.plan import Plan
+from theseus_fx.planning.saved import differing
 from theseus_fx.run import environment
 from theseus_fx.run.export import save_model
 from theseus_fx.run.folder import read_json, write_json, write_text
@@ -72,8 +73,7 @@ def check_unchanged(plan: Plan, *, folder: Path, source: DataSource, device: str
         Rejected: THX704 with what changed.
     """
     begun, run = read_json(folder / "plan.json"), read_json(folder / "run.json")
-    now = plan.as_json()
-    changed = [key for key in begun if begun[key] != now.get(key)]
+    changed = differing(begun, plan.as_json())
     if run["data"] != source.fingerprint():
         changed.append("data")
     if run["device"] != device:

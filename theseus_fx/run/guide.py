@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from theseus_fx.data.order import stable_seed
 from theseus_fx.data.source import DataSource, Split
 from theseus_fx.data.tasks import Classification
-from theseus_fx.lang.diagnostics import Rejected
+from theseus_fx.graph.fingerprint import fingerprint
+from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Training
 from theseus_fx.models.resolve import build
 from theseus_fx.planning.plan import Plan
@@ -104,7 +105,25 @@ def _fresh(plan: Plan, session: Session) -> nn.Module:
         raise ValueError("the spec has no guide and none was handed over")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stable_seed(session.seed, "guide"))
-        return build(plan.spec.guide.model, device=session.device, weights=True)
+        net = build(plan.spec.guide.model, device=session.device, weights=True)
+    if not _is_planned(plan, net):
+        raise Rejected(
+            Diagnostic(
+                code="THX505",
+                message=f"`{plan.guide}` with its weights is another network than the one that was planned",
+                primary=Label(plan.spec.guide.span, "its parameters have other shapes or settings"),
+                help=("plan again now that its configuration is on this machine",),
+            )
+        )
+    return net
+
+
+def _is_planned(plan: Plan, net: nn.Module) -> bool:
+    """Whether the guide with weights is the one that was planned: a hub may have another configuration."""
+    try:
+        return fingerprint(plan.trace, net) == plan.model_fingerprint
+    except AttributeError:  # a module of the plan is not there
+        return False
 
 
 def _copied(model: nn.Module, device: torch.device) -> nn.Module:
