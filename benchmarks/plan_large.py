@@ -1,8 +1,9 @@
-"""What it costs to plan GPT-2 Large (774 M parameters, T = 1024), against importing its packages and torch.export.
+"""What it costs to plan GPT-2 Large (774 M parameters, T = 1024), beside its imports and torch.export.
 
     python benchmarks/plan_large.py --runs 3
 
-Every measurement is a process of its own: wall-clock seconds and peak resident memory, medians of a few runs
+Every measurement is a process of its own: seconds, seconds of CPU (which a busy machine
+changes less) and peak resident memory, medians of a few runs
 in turn. `torch.export` is measured without weights (on the meta device) and with weights drawn at random, as
 its documentation has it; both with a dynamic batch. Writes `benchmarks/results/plan_large.json`.
 """
@@ -46,8 +47,8 @@ schedule progressive { metric = cka  lr = 1e-4  for = 10 epochs }
 """
 
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak resident MB of a process that has to succeed."""
+def measured(command: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of CPU and peak resident MB of a process that has to succeed."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)  # unlike `wait`, this tells what the process used
@@ -55,7 +56,7 @@ def measured(command: list[str]) -> tuple[float, float]:
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, command)
     scale = 1e6 if sys.platform == "darwin" else 1e3  # macOS reports bytes, Linux kibibytes
-    return time.perf_counter() - start, usage.ru_maxrss / scale
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / scale
 
 
 def main() -> None:
@@ -87,7 +88,8 @@ def main() -> None:
         **{
             name: {
                 "seconds": statistics.median(run[name][0] for run in runs),
-                "peak_mb": statistics.median(run[name][1] for run in runs),
+                "cpu_seconds": statistics.median(run[name][1] for run in runs),
+                "peak_mb": statistics.median(run[name][2] for run in runs),
             }
             for name in commands
         },
@@ -97,9 +99,10 @@ def main() -> None:
     alone = result["import"]
     for name in commands:
         row = result[name]
+        beyond = {key: row[key] - alone[key] for key in row}
         print(
-            f"{name:24} {row['seconds']:6.1f} s  {row['peak_mb']:7,.0f} MB   beyond the import "
-            f"{row['seconds'] - alone['seconds']:6.1f} s  {row['peak_mb'] - alone['peak_mb']:7,.0f} MB"
+            f"{name:24} {row['seconds']:6.1f} s  {row['cpu_seconds']:6.1f} s CPU  {row['peak_mb']:6,.0f} MB  "
+            f"beyond the import {beyond['cpu_seconds']:5.1f} s CPU  {beyond['peak_mb']:6,.0f} MB"
         )
 
 

@@ -9,9 +9,15 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from theseus_fx.data.registry import declared_batch, declared_classes, declared_inputs, open_source
+from theseus_fx.data.registry import (
+    declared_batch,
+    declared_classes,
+    declared_inputs,
+    declared_task,
+    open_source,
+)
 from theseus_fx.data.source import DataSource
-from theseus_fx.data.tasks import check_classes
+from theseus_fx.data.tasks import check_classes, check_kind, check_vocabulary
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang import loader
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
@@ -192,6 +198,7 @@ def _compile(
     spec: Spec, model: nn.Module | None, data: DataSource | None, assignments: Mapping[str, str]
 ) -> Plan:
     if data is None and spec.data is not None:
+        check_kind(spec.task, declared_task(spec.data), spec.data.name)
         check_classes(spec.task, declared_classes(spec.data))
     known: tuple[str, ...] = ()
     if model is not None:
@@ -202,7 +209,7 @@ def _compile(
     else:
         raise ValueError("the loader accepts a spec without a guide only where one is handed over")
     batch = data.batch_size if data else declared_batch(spec.data) if spec.data else None
-    return make_plan(
+    made = make_plan(
         spec,
         net,
         guide=name,
@@ -211,6 +218,9 @@ def _compile(
         assignments=assignments,
         notes=known,
     )
+    if data is None and spec.data is not None and declared_task(spec.data) == "language_modelling":
+        check_vocabulary(spec.task, declared_classes(spec.data), made.trace.value(made.trace.output).shape)
+    return made
 
 
 def _inputs(spec: Spec, model: nn.Module, data: DataSource | None) -> tuple[InputSpec, ...]:

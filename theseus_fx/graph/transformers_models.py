@@ -22,8 +22,10 @@ def without_cache(copied: nn.Module) -> nn.Module:
     if transformers is None:
         return copied
     for module in copied.modules():
-        if isinstance(module, transformers.PreTrainedModel) and hasattr(module.config, "use_cache"):
-            module.config.use_cache = False
+        if isinstance(module, transformers.PreTrainedModel):
+            config: Any = module.config
+            if hasattr(config, "use_cache"):
+                config.use_cache = False
     return copied
 
 

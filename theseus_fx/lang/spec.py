@@ -14,6 +14,7 @@ from theseus_fx.lang import syntax
 from theseus_fx.lang.source import Source, Span
 
 Unit = Literal["epochs", "steps", "batches"]
+TaskKind = Literal["classification", "language_modelling"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,9 @@ class Input:
 class Task:
     """What the network is for."""
 
-    kind: Literal["classification"]
-    classes: int
+    kind: TaskKind
+    classes: int | None = None
+    """Of classification."""
     span: Span
 
 

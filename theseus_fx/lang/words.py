@@ -37,7 +37,7 @@ TRAINING_SETTINGS = ("lr", "for", "optimizer", "weight_decay", "clip", "loss")
 RECALIBRATE_SETTINGS = ("over",)
 COMPARE_SETTINGS = ("lr", "align_lr")
 
-Kind = Literal["int", "share", "bool", "path", "optional int", "any"]
+Kind = Literal["int", "share", "bool", "path", "optional int", "optional path", "text", "any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,13 @@ _TORCHVISION_SET = Signature(
 )
 TORCHVISION_SETS = ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "SVHN")
 
+_TOKENS = (
+    Argument("tokenizer", "text", required=True),
+    Argument("length", "int", 128),
+    Argument("batch", "int", 32),
+)
+"""Of every source of text."""
+
 SOURCES: Mapping[str, Signature] = {
     "digits": Signature(
         (Argument("canvas", "int", 16), Argument("placements", "int", 1), Argument("batch", "int", 128))
@@ -83,11 +90,25 @@ SOURCES: Mapping[str, Signature] = {
             Argument("validation", "share", 0.05),
         )
     ),
+    "textfile": Signature(
+        (
+            Argument("root", "path", required=True),
+            *_TOKENS,
+            Argument("validation", "share", 0.05),
+            Argument("test", "share", 0.05),
+        )
+    ),
+    "wikitext": Signature(
+        (Argument("version", "text", required=True), *_TOKENS, Argument("root", "optional path", None))
+    ),
     **{f"torchvision.datasets.{name}": _TORCHVISION_SET for name in TORCHVISION_SETS},
 }
 """Every data source."""
 
-TASKS: Mapping[str, Signature] = {"classification": Signature((Argument("classes", "int", required=True),))}
+TASKS: Mapping[str, Signature] = {
+    "classification": Signature((Argument("classes", "int", required=True),)),
+    "language_modelling": Signature(()),
+}
 
 ZOO: Mapping[str, Signature] = {
     "small_resnet": Signature(

@@ -9,8 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from theseus_fx.data.language import LanguageModelling
+from theseus_fx.data.registry import declared_task
 from theseus_fx.data.source import DataSource, Split
-from theseus_fx.data.tasks import Classification, check_classes, task_of
+from theseus_fx.data.tasks import Objective, check_classes, check_vocabulary, task_of
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.printer import print_document
 from theseus_fx.planning.plan import Plan
@@ -123,10 +125,15 @@ def carry_out(
     return Conversion(model=converted.model, summary=summary, folder=session.folder)
 
 
-def _task(plan: Plan, source: DataSource) -> Classification:
-    wanted = plan.spec.task
+def _task(plan: Plan, source: DataSource) -> Objective:
+    wanted, data = plan.spec.task, plan.spec.data
     check_classes(wanted, source.classes)
-    return Classification(classes=source.classes) if wanted is None else task_of(wanted)
+    task = task_of(
+        wanted, kind="classification" if data is None else declared_task(data), classes=source.classes
+    )
+    if isinstance(task, LanguageModelling):
+        check_vocabulary(wanted, source.classes, plan.trace.value(plan.trace.output).shape)
+    return task
 
 
 def _baselines(job: Job, converted: Outcome) -> dict[str, Outcome]:

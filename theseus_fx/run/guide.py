@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from theseus_fx.data.order import stable_seed
 from theseus_fx.data.source import DataSource, Split
-from theseus_fx.data.tasks import Classification
+from theseus_fx.data.tasks import Objective
 from theseus_fx.graph.fingerprint import fingerprint
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Training
@@ -49,7 +49,7 @@ def prepare_guide(
     *,
     session: Session,
     source: DataSource,
-    task: Classification,
+    task: Objective,
     model: nn.Module | None,
     cache: Path | None,
 ) -> PreparedGuide:
@@ -201,7 +201,7 @@ def _from_cache(path: Path, session: Session) -> Result | None:
 def _to_cache(path: Path, result: Result, session: Session) -> None:
     """A cache that cannot be written costs the next run time, and this one a line."""
     try:
-        held = {k: v.detach().contiguous().cpu() for k, v in result.tensors.items()}
+        held = {k: v.detach().contiguous().cpu().clone() for k, v in result.tensors.items()}
         write_bytes(path / "state.safetensors", save(held))
         write_json(path / "facts.json", dict(result.facts))
     except Rejected as rejected:
