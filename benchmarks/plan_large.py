@@ -2,10 +2,10 @@
 
     python benchmarks/plan_large.py --runs 3
 
-Every measurement is a process of its own: seconds, seconds of CPU (which a busy machine
-changes less) and peak resident memory, medians of a few runs
-in turn. `torch.export` is measured without weights (on the meta device) and with weights drawn at random, as
-its documentation has it; both with a dynamic batch. Writes `benchmarks/results/plan_large.json`.
+Every measurement is a process of its own: seconds, seconds of CPU (which a busy machine changes less) and
+peak resident memory, medians of a few runs in turn. `torch.export` is measured without weights (on the meta
+device) and with weights drawn at random, as its documentation has it; both with a dynamic batch. Writes
+`benchmarks/results/plan_large.json`.
 """
 
 from __future__ import annotations
