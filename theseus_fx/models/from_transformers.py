@@ -49,7 +49,7 @@ def build(invocation: Invocation, name: str, *, meta: bool, weights: bool) -> nn
             found = find_configuration(invocation, config_class, hub_name)
             config = config_class.from_dict(dict(found.fields), **fields)
         with weightless() if meta else nullcontext():
-            return cast("nn.Module", kind(config))
+            return _without_cache(kind(config), fields)
     except (*CONSTRUCTOR_ERRORS, StrictDataclassError) as error:
         raise refused(invocation, error) from error
 
@@ -107,11 +107,20 @@ def _fields(invocation: Invocation, config_class: Any) -> dict[str, Any]:
     return {**implied, **invocation.keywords}
 
 
+def _without_cache(model: Any, fields: Mapping[str, Any]) -> nn.Module:
+    """The model, whose `generate` would otherwise turn the cache on again."""
+    generation = getattr(model, "generation_config", None)
+    if generation is not None and not fields.get("use_cache", True):
+        generation.use_cache = False
+    return cast("nn.Module", model)
+
+
 def _from_hub(invocation: Invocation, kind: Any, hub_name: str, fields: Mapping[str, Any]) -> nn.Module:
     from huggingface_hub.errors import StrictDataclassError
 
     try:
-        return cast("nn.Module", kind.from_pretrained(hub_name, **{"dtype": "float32", **fields}))
+        made = kind.from_pretrained(hub_name, **{"dtype": "float32", **fields})
+        return _without_cache(made, fields)
     except (OSError, SafetensorError) as error:  # unreachable, missing or damaged
         first = str(error).strip().partition("\n")[0]
         raise no_weights(
