@@ -34,6 +34,7 @@ def test_resnet18_to_mlp_has_20_parts_in_20_stages(command: Command) -> None:
         "candidates": [5e-4],
         "shape": "cosine",
         "warmup": {"count": 10, "unit": "epochs"},
+        "plateau": None,
     }
     assert plan["recalibrate"] == [
         {"module_class": "BatchNorm2d", "modules": 20, "over": {"count": 200, "unit": "batches"}}

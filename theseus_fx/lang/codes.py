@@ -77,6 +77,18 @@ CODES: dict[str, Code] = {
         "sentence has no place here",
         "A file that others use defines modules and nothing else: it has no params, rules or schedule, and uses no file itself.",
     ),
+    "THX220": Code(
+        "settings contradict each other",
+        "Two settings of a schedule cannot both hold, or one of them leaves the other nothing to decide; the labels show both.",
+    ),
+    "THX221": Code(
+        "setting of the whole schedule",
+        "The axes (`introduce`, `train`, `feed`), `order` and `group` hold for all stages of a schedule: a `stage` block cannot change them.",
+    ),
+    "THX222": Code(
+        "cannot be trained on",
+        "The measure has no gradient. It can be watched by `until` and `require`, but a stage needs another `metric`.",
+    ),
     "THX301": Code(
         "unknown model", "The library has no model of this name, or it does not take these arguments."
     ),
@@ -104,7 +116,8 @@ CODES: dict[str, Code] = {
         "A part of the guide can be replaced once. Narrow one of the two rules with `in`, `where` or `keep`.",
     ),
     "THX404": Code(
-        "path pattern matches nothing", "A glob after `in` or `keep` fits no module of the guide."
+        "path pattern matches nothing",
+        "A glob after `in` or `keep` fits no module of the guide, or one after `group by` no part.",
     ),
     "THX405": Code(
         "part is called more than once",
@@ -131,8 +144,24 @@ CODES: dict[str, Code] = {
         "Biased CKA saturates when features outnumber samples; see `metric = ucka`, or a larger batch.",
     ),
     "THX508": Code(
-        "closed-form start does not apply",
-        "`init = fit(...)` solves for replacements that end in `Linear(r, bias = false) |> Linear(out)`.",
+        "start does not apply",
+        "`init = fit(...)` solves for replacements that end in `Linear(r, bias = false) |> Linear(out)`; `init = copy` takes tensors of the same shapes.",
+    ),
+    "THX520": Code(
+        "order does not cover the parts",
+        "A listed `order` names every part exactly once: by number, name, module path, rule, or a glob over paths.",
+    ),
+    "THX521": Code(
+        "part fits no group",
+        "`group by` sorts every part by its module path; each path, or a module around it, has to fit one of the patterns.",
+    ),
+    "THX522": Code(
+        "group is torn apart",
+        "The parts of one group are introduced together, and the listed `order` puts parts of other groups between them.",
+    ),
+    "THX523": Code(
+        "metric does not fit the values compared",
+        "The metric needs more samples than a batch has, or rows of tokens that the compared values do not have.",
     ),
     "THX601": Code("data not found", "The folder or file of the data source does not exist."),
     "THX602": Code("data is empty or malformed", "The data source found nothing that it can read."),
@@ -147,4 +176,8 @@ CODES: dict[str, Code] = {
     "THX706": Code("device not available", "The device asked for is not on this machine."),
     "THX707": Code("weights cannot be had", "The pretrained weights are neither cached nor downloadable."),
     "THX801": Code("training diverged", "The loss became NaN or infinite."),
+    "THX820": Code(
+        "not carried out yet",
+        "`plan` lays this out, but `run` of this version cannot carry it out. Nothing has been started; the help says what can be run.",
+    ),
 }
