@@ -180,6 +180,8 @@ class _Builder:
         match tree.data:
             case "name":
                 return syntax.Name(str(children[0]), span)
+            case "guide_word":
+                return syntax.Name("guide", span)
             case "number":
                 return self.number(tree)
             case "quantity":

@@ -152,9 +152,7 @@ def _notes(stages: Sequence[Stage], batch_size: int | None) -> list[str]:
     """Biased CKA saturates when features outnumber samples (Kornblith et al. 2019, section 6)."""
     if batch_size is None:
         return []
-    widths = {
-        tap.node: _features(tap.shape) for s in stages if s.alignment.metric.name == "cka" for tap in s.taps
-    }
+    widths = {tap.node: _features(tap.shape) for s in stages if _biased(s) for tap in s.taps}
     wide = [d for d in widths.values() if d > batch_size]
     if not wide:
         return []
@@ -163,6 +161,10 @@ def _notes(stages: Sequence[Stage], batch_size: int | None) -> list[str]:
         f"samples ({batch_size}): biased CKA is high there even for unrelated activations, so read it "
         "against the chance level that a run reports beside it (THX507)"
     ]
+
+
+def _biased(stage: Stage) -> bool:
+    return stage.alignment.metric.name == "cka" and stage.alignment.rows.kind == "samples"
 
 
 def _features(shape: Sequence[int | str]) -> int:
