@@ -115,22 +115,20 @@ def _counted(problem: Diagnostic, more: int) -> Diagnostic:
 
 def _unused(grouping: Grouping, units: Sequence[Reference]) -> list[Diagnostic]:
     """THX404 for each pattern that fits no unit, whatever patterns stand before it."""
-    around = list(
-        dict.fromkeys(
-            ".".join(steps[:length])
-            for unit in units
-            for steps in (unit.path.split("."),)
-            for length in range(1, len(steps) + 1)
-        )
-    )
     problems: list[Diagnostic] = []
     for glob in grouping.patterns:
         if not any(group_name(glob.pattern, unit.path) is not None for unit in units):
-            near = near_names(_PLACE.sub("0", glob.pattern), around)
+            near = near_names(_PLACE.sub("0", glob.pattern), _around(units, glob.pattern.count(".") + 1))
             helps = (f"paths near it: {', '.join(f'`{path}`' for path in near)}",) if near else ()
             message = f'no part fits the path pattern "{glob.pattern}"'
             problems.append(Diagnostic(code="THX404", message=message, primary=Label(glob.span), help=helps))
     return problems
+
+
+def _around(units: Sequence[Reference], depth: int) -> list[str]:
+    """The modules of that many steps that units are or lie in."""
+    paths = (".".join(unit.path.split(".")[:depth]) for unit in units)
+    return list(dict.fromkeys(path for path in paths if path.count(".") == depth - 1))
 
 
 def _torn(
