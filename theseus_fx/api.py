@@ -28,8 +28,8 @@ from theseus_fx.run.export import load_model
 from theseus_fx.run.folder import create, first_free, locked, read_json
 from theseus_fx.run.guide import default_cache
 from theseus_fx.run.interrupt import StopRequest, stop_on_interrupt
+from theseus_fx.run.refusals import check_supported
 from theseus_fx.run.session import Session
-from theseus_fx.run.unsupported import refuse_pairs
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -120,7 +120,7 @@ def run_plan(
     trust: bool = False,
 ) -> Conversion:
     """Carries out a plan in a new folder; arguments as for `convert`."""
-    refuse_pairs(made)
+    check_supported(made)
     chosen = environment.choose_device(device)
     base = _folder_of(made.spec)
     source = data or _open(made.spec, base)

@@ -34,6 +34,7 @@ def test_resnet18_to_mlp_has_20_parts_in_20_stages(command: Command) -> None:
         "candidates": [5e-4],
         "shape": "cosine",
         "warmup": {"count": 10, "unit": "epochs"},
+        "plateau": None,
     }
     assert plan["recalibrate"] == [
         {"module_class": "BatchNorm2d", "modules": 20, "over": {"count": 200, "unit": "batches"}}
@@ -143,3 +144,32 @@ def test_explain_alone_lists_what_it_knows(command: Command) -> None:
     listed = json.loads(command("explain", "--json").out)
     assert {"ElmanRNN", "TokenMLP"} <= {entry["name"] for entry in listed["library"]}
     assert {"THX001", "THX402"} <= {entry["code"] for entry in listed["codes"]}
+
+
+def test_the_human_view_tells_the_schedule(command: Command, tiny: Path) -> None:
+    said = command("plan", tiny)
+    assert "each stage trains all replacements so far to match the guide at their taps (cka)" in said.out
+    text = tiny.read_text().replace(
+        "schedule progressive {", "schedule sequential { order = reverse  group = 2"
+    )
+    text = text.replace("metric = cka", "metric = dmnn(k = 3)").replace(
+        "  stage 2 { init", "  require cka > 0.5 else extend(2)\n  stage 2 { init"
+    )
+    tiny.write_text(text)
+    said = command("plan", tiny)
+    assert said.code == 0
+    shown = " ".join(said.out.split())
+    assert "each stage trains its own replacements and freezes those before" in shown
+    assert "dmnn(k = 3, tau = 0.1, support = union)" in shown
+    assert "order: from the last part to the first, groups of 2 consecutive parts" in shown
+    assert "each stage passes at cka > 0.5, else up to 2 more budgets" in shown
+    assert "3 parts replaced in 2 stages" in shown
+
+
+def test_a_run_that_is_not_possible_yet_starts_nothing(command: Command, tiny: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("metric = cka", "metric = ucka"))
+    said = command("run", tiny, "--out", "out")
+    assert said.code == 1
+    assert "error[THX820]: `run` cannot carry out `metric = ucka` yet" in said.err
+    assert "tiny.thx:15:12" in said.err
+    assert not Path("out").exists()

@@ -42,7 +42,7 @@ ONE = [
     # units
     ("for    = 3 steps", "for    = 3", "THX204", "3", "write `3 epochs` or `3 steps`"),
     ("for    = 3 steps", "for    = 3 stepps", "THX204", "stepps", "did you mean `steps`?"),
-    ("for    = 3 steps", "for    = until(1)", "THX204", "until(1)", "write `5 epochs` or `5 steps`"),
+    ("for    = 3 steps", "for    = untill(1)", "THX204", "untill(1)", "write `5 epochs` or `5 steps`"),
     ("for    = 3 steps", "for    = plateau(1)", "THX204", "plateau(1)", "write `5 epochs` or `5 steps`"),
     ("over = 2 batches", "over = 2", "THX204", "2", "write `2 batches`"),
     ("batch = 64", "batch = 64 steps", "THX204", "steps", "leave the unit out"),
@@ -114,11 +114,11 @@ ONE = [
     ("data = digits", "input x: f32[3, batch]\ndata = digits", "THX208", "3, batch", ""),
     # words
     ("schedule progressive", "schedule progresive", "THX209", "progresive", "did you mean `progressive`?"),
-    ("metric = cka", "metric = ckaa(k = 3)", "THX209", "ckaa", "did you mean `cka`?"),
-    ("metric = cka", 'metric = "cka"', "THX209", '"cka"', "did you mean `cka`?"),
+    ("metric = cka", "metric = ckaa(k = 3)", "THX209", "ckaa", "did you mean `cka`"),
+    ("metric = cka", 'metric = "cka"', "THX209", '"cka"', "did you mean `cka`"),
     ("init   = fit(", "init   = fitt(", "THX209", "fitt", "did you mean `fit`?"),
     ("metric = logits", "metric = logit", "THX209", "logit", "did you mean `logits`?"),
-    ("{ init = random }", "{ optimizer = sgd }", "THX209", "sgd", "known here: `adamw`"),
+    ("{ init = random }", "{ optimizer = lamb }", "THX209", "lamb", "known here: `adamw`"),
     ("data = digits", "data = digit", "THX209", "digit", "did you mean `digits`?"),
     ("task = class", "task = clas", "THX209", "clasification", "did you mean `classification`?"),
     ("compare naive", "compare naiv", "THX209", "naiv", "did you mean `naive`?"),

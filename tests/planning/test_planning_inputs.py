@@ -17,14 +17,14 @@ GPT2 = (
     "bos_token_id = 0, eos_token_id = 0)"
 )
 MODELS = {
-    "GPT2Attention": (GPT2, TOKENS, "hidden_states attention_mask position_ids"),
-    "GPT2Block": (GPT2, TOKENS, "hidden_states attention_mask position_ids"),
+    "GPT2Attention": (GPT2, TOKENS, "hidden_states position_ids"),
+    "GPT2Block": (GPT2, TOKENS, "hidden_states position_ids"),
     "BertAttention": (f"transformers.BertModel({TEXT})", TOKENS, "hidden_states"),
     "BertSelfAttention": (f"transformers.BertForSequenceClassification({TEXT})", TOKENS, "hidden_states"),
     "LlamaAttention": (
         f"transformers.LlamaForCausalLM({TEXT}, num_key_value_heads = 2)",
         TOKENS,
-        "hidden_states position_embeddings.0 position_embeddings.1 attention_mask position_ids",
+        "hidden_states position_embeddings.0 position_embeddings.1 position_ids",
     ),
     "Dinov2Attention": (
         f"transformers.Dinov2Model({SIZES}, image_size = 32, patch_size = 8)",

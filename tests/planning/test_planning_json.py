@@ -27,7 +27,11 @@ task = classification(classes = 10)
 rule conv { match Conv2d as c in "layer3"  replace with LowRankLinear(c, rank = rank) }
 schedule progressive {
   lr = choose(none, 1e-3)  for = 2 epochs
-  stage 2 { init = random  lr = 1e-4 }
+  stage 2 {
+    init = random  lr = plateau(1e-4, min = 1e-6)  optimizer = sgd(momentum = 0.9)
+    for = until(loss < 0.01, at_most = 9 steps)
+    require cka > 0.85 else extend(2)
+  }
 }
 recalibrate BatchNorm2d { over = 2 batches }
 finetune {
@@ -52,14 +56,23 @@ KEYS = {
     "parts.0.recipe.steps.1": "kind arguments inputs",
     "parts.0.parameters": "before after",
     "parts.0.flops": "before after",
-    "stages.0": "number introduces trains taps metric for lr optimizer weight_decay clip init guide_share "
-    "target_share trainable_parameters",
+    "schedule": "kind introduce train feed order group",
+    "stages.0": "number group introduces newest trains taps guide_inputs metric rows for until lr optimizer "
+    "weight_decay clip init require guide_share target_share trainable_parameters",
     "stages.0.taps.0": "part node shape",
     "stages.0.metric": "name",
     "stages.0.for": "count unit",
-    "stages.0.lr": "candidates shape warmup",
-    "stages.0.init": "kind samples metric ridge reason",
-    "stages.1.init": "kind reason",
+    "stages.0.rows": "kind",
+    "stages.0.lr": "candidates shape warmup plateau",
+    "stages.0.optimizer": "name",
+    "stages.0.init.0": "part kind samples metric ridge reason",
+    "stages.1.init.0": "part kind reason",
+    "stages.1.guide_inputs": "",
+    "stages.1.until": "measure operator level",
+    "stages.1.until.measure": "name",
+    "stages.1.require.0": "measure operator level extend",
+    "stages.1.lr.plateau": "factor patience average min",
+    "stages.1.optimizer": "name momentum",
     "recalibrate.0": "module_class modules over",
     "finetune": "for lr optimizer weight_decay clip loss",
     "finetune.lr.warmup": "count unit",
@@ -70,7 +83,7 @@ KEYS = {
     "totals.parameters": "guide target",
     "totals.flops": "guide target",
 }
-"""Every object of schema 1 and its keys in order. A change here is a change of `SCHEMA`."""
+"""Every object of schema 2 and its keys in order. A change here is a change of `SCHEMA`."""
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +102,13 @@ def test_the_keys_of_the_schema(plan: Mapping[str, Any], path: str) -> None:
     assert [*at(plan, path)] == KEYS[path].split()
 
 
-def test_the_schema_is_the_first() -> None:
-    assert SCHEMA == 1
+def test_the_schema_is_the_second() -> None:
+    assert SCHEMA == 2
 
 
 def test_values_are_what_the_spec_says(plan: Mapping[str, Any]) -> None:
-    assert (plan["kind"], plan["schema"], plan["schedule"], plan["batch_size"]) == (
-        "theseus-fx plan", 1, "progressive", 64)  # fmt: skip
+    assert (plan["kind"], plan["schema"], plan["schedule"]["kind"], plan["batch_size"]) == (
+        "theseus-fx plan", 2, "progressive", 64)  # fmt: skip
     assert plan["spec"]["path"] == "<string>"
     assert [file["path"] for file in plan["spec"]["files"]] == ["<string>", "std/low_rank.thx"]
     assert plan["spec"]["files"][0]["text"] == FULL
@@ -106,8 +119,8 @@ def test_values_are_what_the_spec_says(plan: Mapping[str, Any]) -> None:
     assert (read["dtype"], read["shape"]) == ("float32", ["batch", 1, 8, 8])
     assert plan["stages"][0]["for"] == {"count": 2, "unit": "epochs"}
     assert plan["stages"][0]["lr"]["candidates"] == [None, 1e-3]
-    assert plan["stages"][0]["init"]["kind"] == "fit"
-    assert plan["stages"][1]["init"] == {"kind": "random", "reason": "as the spec says"}
+    assert plan["stages"][0]["init"][0]["kind"] == "fit"
+    assert plan["stages"][1]["init"] == [{"part": "conv[2]", "kind": "random", "reason": "as the spec says"}]
     assert plan["stages"][1]["lr"]["candidates"] == [1e-4]
     assert plan["finetune"]["loss"][1] == {"kind": "distill", "weight": 0.5, "temperature": 2.0}
     assert plan["compare"]["align_lr"]["candidates"] == [1e-4]

@@ -280,7 +280,7 @@ def test_the_target_takes_the_inputs_of_the_guide() -> None:
 def test_the_start_of_a_target_is_its_own() -> None:
     schedule = "schedule progressive { lr = 1e-3  for = 1 epochs  init = fit(samples = 64) }"
     (found,) = refused(text(schedule=schedule))
-    assert (found.code, blamed(found)) == ("THX522", "fit(samples = 64)")
+    assert (found.code, blamed(found)) == ("THX532", "fit(samples = 64)")
 
 
 def test_stages_of_a_pair_need_budgets_and_exist() -> None:
@@ -298,7 +298,7 @@ def test_mse_needs_equal_shapes(width: int, fits: bool, monkeypatch: pytest.Monk
         assert len(api.plan(spec).stages) == 3
         return
     (found,) = refused(spec)
-    assert (found.code, blamed(found)) == ("THX521", "mse")
+    assert (found.code, blamed(found)) == ("THX531", "mse")
     assert "`layer2.0` (batch, 8, 4, 4) with `layer2.0` (batch, 4, 4, 4)" in found.message
 
 

@@ -74,9 +74,9 @@ def test_a_folder(tmp_path: Path) -> None:
         (b"\xff\xfe\x00", "it is not JSON"),
         (b"[1, 2]", "its kind is not `theseus-fx plan`"),
         (b'{"kind": "something"}', "its kind is not `theseus-fx plan`"),
-        (b'{"kind": "theseus-fx plan"}', "its schema is None, this version reads 1"),
-        (b'{"kind": "theseus-fx plan", "schema": 99}', "its schema is 99, this version reads 1"),
-        (b'{"kind": "theseus-fx plan", "schema": 1}', "it does not say which spec files"),
+        (b'{"kind": "theseus-fx plan"}', "its schema is None, this version reads 2"),
+        (b'{"kind": "theseus-fx plan", "schema": 99}', "its schema is 99, this version reads 2"),
+        (b'{"kind": "theseus-fx plan", "schema": 2}', "it does not say which spec files"),
     ],
 )
 def test_a_file_that_is_no_plan(tmp_path: Path, content: bytes, reason: str) -> None:

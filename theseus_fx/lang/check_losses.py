@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from theseus_fx.lang import syntax, words
 from theseus_fx.lang.check_calls import bind
 from theseus_fx.lang.check_values import number
@@ -11,7 +13,10 @@ from theseus_fx.lang.names import dotted
 from theseus_fx.lang.spec import LossTerm
 from theseus_fx.lang.words import Argument, Signature
 
-_DISTILL = Signature((Argument("guide", "any", required=True), Argument("temperature", "any", 1)))
+_OF_GUIDE = {
+    "distill": Signature((Argument("guide", "any", required=True), Argument("temperature", "any", 1))),
+    "mse": Signature((Argument("guide", "any", required=True),)),
+}
 
 
 def check_loss(found: Findings, expression: syntax.Expression, guide: str | None) -> list[LossTerm]:
@@ -23,7 +28,7 @@ def check_loss(found: Findings, expression: syntax.Expression, guide: str | None
             weight, term = number(found, left, "the weight of a loss"), _loss_term(found, right, guide)
             if weight is None or term is None:
                 return []
-            return [LossTerm(kind=term.kind, weight=weight, temperature=term.temperature)]
+            return [replace(term, weight=weight)]
         case _:
             term = _loss_term(found, expression, guide)
             return [] if term is None else [term]
@@ -38,13 +43,13 @@ def _loss_term(found: Findings, expression: syntax.Expression, guide: str | None
         if isinstance(expression, syntax.Call):
             found.note("THX205", "`cross_entropy` takes no arguments", expression.span)
             return None
-        return LossTerm(kind="cross_entropy")
+        return LossTerm(kind="cross_entropy", span=expression.span)
     if not isinstance(expression, syntax.Call):
         found.note(
-            "THX205", "`distill` needs the guide's name", place, help=[f"write `distill({guide or 'net'})`"]
+            "THX205", f"`{name}` needs the guide's name", place, help=[f"write `{name}({guide or 'net'})`"]
         )
         return None
-    bound = bind(found, expression, _DISTILL)
+    bound = bind(found, expression, _OF_GUIDE[name])
     if bound is None:
         return None
     named = dotted(bound["guide"])
@@ -57,10 +62,12 @@ def _loss_term(found: Findings, expression: syntax.Expression, guide: str | None
             help=did_you_mean(named, known, what="the guide"),
         )
         return None
+    if name == "mse":
+        return LossTerm(kind="mse", span=expression.span)
     temperature = 1.0
     if "temperature" in bound:
         given = number(found, bound["temperature"], "`temperature`")
         if given is None:
             return None
         temperature = given
-    return LossTerm(kind="distill", temperature=temperature)
+    return LossTerm(kind="distill", temperature=temperature, span=expression.span)

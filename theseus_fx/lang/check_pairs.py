@@ -61,7 +61,7 @@ def check_together(found: Findings, statements: Sequence[syntax.Statement]) -> N
     own = [*targets, *pairs]
     if rules and own:
         found.note(
-            "THX220",
+            "THX225",
             "a spec has rules or pairs, not both",
             own[0].name.span,
             "a network of its own",
@@ -148,7 +148,7 @@ def _windows(found: Findings, node: syntax.Side, network: Network) -> Windows | 
         setting = settings["crossing"]
         crossing = dotted(setting.value)
         if not isinstance(given, syntax.Every):
-            found.note("THX221", "`crossing` belongs to `every N`", setting.span)
+            found.note("THX226", "`crossing` belongs to `every N`", setting.span)
         if not one_of(found, crossing, setting.value.span, words.CROSSING, "way of crossing"):
             return None
     match given:
@@ -190,7 +190,7 @@ def _at(found: Findings, ends: syntax.ListOf, span: Span) -> At | None:
 def _check_windows(found: Findings, guide: Windows, target: Windows) -> None:
     if isinstance(guide, Split) and not isinstance(target, Each | Split):
         found.note(
-            "THX221",
+            "THX226",
             "the guide is split by the blocks of the target, which then has no windows of its own",
             target.span,
             secondary=[Label(guide.span, "as many windows as the target has blocks")],
@@ -198,7 +198,7 @@ def _check_windows(found: Findings, guide: Windows, target: Windows) -> None:
         )
     if isinstance(target, Split) and not isinstance(guide, Split):
         found.note(
-            "THX221",
+            "THX226",
             "`split by` in the target says where its groups are, and the guide is not split",
             target.span,
             help=['write `split by "layer{i}"` in the guide'],

@@ -1,27 +1,38 @@
-"""Learning rates: a number, `choose(...)` of several, `cosine(...)` of either."""
+"""Learning rates: a number, `choose(...)` of several, `cosine`, `linear` or `plateau` of either."""
 
 from __future__ import annotations
 
-from theseus_fx.lang import syntax
+from theseus_fx.lang import syntax, words
 from theseus_fx.lang.check_calls import bind
 from theseus_fx.lang.check_values import amount, number
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
-from theseus_fx.lang.spec import LearningRate
+from theseus_fx.lang.spec import Amount, LearningRate, Plateau
 from theseus_fx.lang.words import Argument, Signature
 
-_COSINE = Signature((Argument("peak", "any", required=True), Argument("warmup", "any")))
+_DECAY = Signature((Argument("peak", "any", required=True), Argument("warmup", "any")))
+_PLATEAU = Signature(
+    (
+        Argument("start", "any", required=True),
+        Argument("factor", "any", 0.5),
+        Argument("patience", "any", "4 epochs"),
+        Argument("average", "any", "500 steps"),
+        Argument("min", "any", 0),
+    )
+)
 
 
 def learning_rate(found: Findings, expression: syntax.Expression) -> LearningRate | None:
-    """A rate, `choose(...)` of rates, or `cosine(...)` of either."""
+    """A rate, `choose(...)` of rates, or `cosine`, `linear` or `plateau` of either."""
     if not isinstance(expression, syntax.Call) or dotted(expression.function) == "choose":
         candidates = _candidates(found, expression)
         return None if candidates is None else LearningRate(candidates=candidates, span=expression.span)
     name = dotted(expression.function)
-    if not one_of(found, name, expression.function.span, ("cosine", "choose"), "learning rate"):
+    if not one_of(found, name, expression.function.span, words.RATES, "learning rate"):
         return None
-    bound = bind(found, expression, _COSINE)
+    if name == "plateau":
+        return _plateau(found, expression)
+    bound = bind(found, expression, _DECAY)
     if bound is None:
         return None
     candidates = _candidates(found, bound["peak"])
@@ -34,10 +45,33 @@ def learning_rate(found: Findings, expression: syntax.Expression) -> LearningRat
         return None
     return LearningRate(
         candidates=candidates,
-        shape="cosine",
+        shape="linear" if name == "linear" else "cosine",
         warmup=warmup if warmup is not None and warmup.count else None,
         span=expression.span,
     )
+
+
+def _plateau(found: Findings, call: syntax.Call) -> LearningRate | None:
+    bound = bind(found, call, _PLATEAU)
+    if bound is None:
+        return None
+    before = len(found.problems)
+    candidates = _candidates(found, bound["start"])
+    factor = number(found, bound["factor"], "`factor`") if "factor" in bound else 0.5
+    if factor is not None and factor >= 1:
+        found.note("THX208", f"`factor` is between 0 and 1, not {factor:g}", bound["factor"].span)
+    patience = amount(found, bound["patience"], "`patience`") if "patience" in bound else Amount(4, "epochs")
+    average = amount(found, bound["average"], "`average`") if "average" in bound else Amount(500, "steps")
+    least = number(found, bound["min"], "`min`", zero=True) if "min" in bound else 0.0
+    rates = [rate for rate in candidates or () if rate is not None]
+    if least is not None and rates and least >= min(rates):
+        found.note(
+            "THX208", f"`min` is below the rate that it begins with, {min(rates):g}", bound["min"].span
+        )
+    if len(found.problems) > before or not candidates or not (factor and patience and average):
+        return None
+    plateau = Plateau(factor=factor, patience=patience, average=average, least=least or 0.0)
+    return LearningRate(candidates=candidates, shape="plateau", plateau=plateau, span=call.span)
 
 
 def _candidates(found: Findings, expression: syntax.Expression) -> tuple[float | None, ...] | None:

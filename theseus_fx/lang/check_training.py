@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from theseus_fx.lang import syntax, words
 from theseus_fx.lang.check_calls import bind
+from theseus_fx.lang.check_layout import check_axes, check_feeds, check_grouping, check_order
 from theseus_fx.lang.check_losses import check_loss
+from theseus_fx.lang.check_measures import check_gates, check_metric, check_rows, check_until, word_of
+from theseus_fx.lang.check_optimizers import check_optimizer
 from theseus_fx.lang.check_rates import learning_rate
 from theseus_fx.lang.check_values import amount, number
 from theseus_fx.lang.diagnostics import Label
@@ -35,20 +39,27 @@ Settings = Mapping[str, syntax.Setting]
 def check_schedule(found: Findings, node: syntax.Schedule) -> Schedule | None:
     """A `schedule` sentence."""
     one_of(found, node.kind.text, node.kind.span, words.SCHEDULES, "schedule")
-    settings = settings_by_name(
-        found, node.settings, words.ALIGNMENT_SETTINGS, f"`schedule {node.kind.text}`"
-    )
+    known = (*words.ALIGNMENT_SETTINGS, *words.LAYOUT_SETTINGS)
+    settings = settings_by_name(found, node.settings, known, f"`schedule {node.kind.text}`")
+    axes = check_axes(found, node, settings)
     common = _alignment(found, settings)
-    stages = [override for stage in node.stages if (override := _stage(found, stage)) is not None]
+    common["gates"] = check_gates(found, node.requires)
+    stages = [override for stage in node.stages if (override := _stage(found, node, stage)) is not None]
     for position, other in enumerate(stages):
         one = next((s for s in stages[:position] if s.first <= other.last and other.first <= s.last), None)
         if one is not None:
             common_stage = max(one.first, other.first)
             found.repeated(f"stage {common_stage} has two blocks", other.span, one.span)
     stages.sort(key=lambda s: s.first)
+    used = [(s.metric or common.get("metric"), s.rows or common.get("rows")) for s in stages]
+    own = (common.get("metric"), common.get("rows"))
+    check_feeds(found, axes, [own, *used])
     metric = common.pop("metric", None) or Metric(name="cka", arguments={}, span=node.kind.span)
     return Schedule(
-        kind="progressive",
+        kind=cast("Any", node.kind.text),
+        axes=axes,
+        order=check_order(found, settings.get("order")),
+        grouping=check_grouping(found, node, settings),
         budget=common.pop("budget", None),
         lr=common.pop("lr", None),
         start=common.pop("start", None),
@@ -128,6 +139,7 @@ def check_compare(found: Findings, node: syntax.Compare) -> Compare | None:
         methods=cast("Any", tuple(chosen)),
         lr=rates.get("lr"),
         align_lr=rates.get("align_lr"),
+        spans=MappingProxyType({name: word.span for name, word in chosen.items()}),
         span=method_words(node),
     )
 
@@ -137,11 +149,22 @@ def method_words(node: syntax.Compare) -> Span:
     return node.methods[0].span.to(node.methods[-1].span)
 
 
-def _stage(found: Findings, node: syntax.Stage) -> StageOverride | None:
+def _stage(found: Findings, schedule: syntax.Schedule, node: syntax.Stage) -> StageOverride | None:
     last = node.last or node.first
     span = Span(node.span.source, node.span.start, last.span.end)
-    settings = settings_by_name(found, node.block.settings, words.ALIGNMENT_SETTINGS, "`stage`")
+    own = [s for s in node.block.settings if s.name.text not in words.LAYOUT_SETTINGS]
+    for setting in node.block.settings:
+        if setting.name.text in words.LAYOUT_SETTINGS:
+            found.note(
+                "THX221",
+                f"`{setting.name.text}` holds for all stages of a schedule",
+                setting.name.span,
+                secondary=[Label(schedule.kind.span, "this schedule")],
+                help=["write it in the schedule, outside of its `stage` blocks"],
+            )
+    settings = settings_by_name(found, own, words.ALIGNMENT_SETTINGS, "`stage`")
     values = _alignment(found, settings)
+    values["gates"] = check_gates(found, node.requires) if node.requires else None
     for end in (node.first, last):
         if not isinstance(end.value, int) or end.value < 1:
             found.note("THX208", "stages are numbered from 1", end.span)
@@ -154,11 +177,20 @@ def _stage(found: Findings, node: syntax.Stage) -> StageOverride | None:
 
 def _alignment(found: Findings, settings: Settings) -> dict[str, Any]:
     """The settings of a schedule or a stage that are there and right, by field name."""
-    values = _steps(found, settings)
-    if values.get("lr") and values.get("budget"):
-        _check_warmup(found, values["lr"], values["budget"], settings)
+    values: dict[str, Any] = {}
+    given = settings["for"].value if "for" in settings else None
+    if isinstance(given, syntax.Call) and dotted(given.function) == "until":
+        values = _steps(found, {name: s for name, s in settings.items() if name != "for"})
+        values["budget"], values["until"] = check_until(found, given)
+    else:
+        values = _steps(found, settings)
+    rate, budget = values.get("lr"), values.get("budget")
+    if rate is not None and budget is not None:
+        _check_warmup(found, rate, budget, settings)
     if "metric" in settings:
-        values["metric"] = _metric(found, settings["metric"].value)
+        values["metric"] = check_metric(found, settings["metric"].value)
+    if "rows" in settings and (rows := check_rows(found, settings["rows"].value)) is not None:
+        values["rows"] = rows
     if "init" in settings:
         values["start"] = _start(found, settings["init"].value)
     return values
@@ -171,9 +203,8 @@ def _steps(found: Findings, settings: Settings) -> dict[str, Any]:
     if "lr" in settings:
         values["lr"] = learning_rate(found, settings["lr"].value)
     if "optimizer" in settings:
-        value = settings["optimizer"].value
-        if one_of(found, dotted(value), value.span, words.OPTIMIZERS, "optimizer"):
-            values["optimizer"] = dotted(value)
+        optimizer = check_optimizer(found, settings["optimizer"].value)
+        values |= {} if optimizer is None else {"optimizer": optimizer}
     if "weight_decay" in settings:
         decay = number(found, settings["weight_decay"].value, "`weight_decay`", zero=True)
         values |= {} if decay is None else {"weight_decay": decay}
@@ -183,25 +214,15 @@ def _steps(found: Findings, settings: Settings) -> dict[str, Any]:
     return values
 
 
-def _metric(found: Findings, expression: syntax.Expression) -> Metric | None:
-    name = dotted(expression.function if isinstance(expression, syntax.Call) else expression)
-    if not one_of(found, name, _word(expression), words.METRICS, "metric"):
-        return None
-    if isinstance(expression, syntax.Call) and expression.arguments:
-        found.note("THX205", f"`{name}` takes no arguments", expression.span)
-        return None
-    return Metric(name=name, arguments={}, span=expression.span)
-
-
 def _start(found: Findings, expression: syntax.Expression) -> Start | None:
     is_call = isinstance(expression, syntax.Call)
     name = dotted(expression.function if is_call else expression)
-    if not one_of(found, name, _word(expression), ("random", "fit"), "start"):
+    if not one_of(found, name, word_of(expression), ("random", "fit", "copy"), "start"):
         return None
-    if name == "random":
+    if name != "fit":
         if is_call:
-            found.note("THX205", "`random` takes no arguments", expression.span)
-        return Start(kind="random", span=expression.span)
+            found.note("THX205", f"`{name}` takes no arguments", expression.span)
+        return Start(kind="copy" if name == "copy" else "random", span=expression.span)
     if not is_call:
         return Start(kind="fit", span=expression.span)
     bound = bind(found, expression, _FIT)
@@ -224,11 +245,6 @@ def _start(found: Findings, expression: syntax.Expression) -> Start | None:
     if len(found.problems) > before:
         return None
     return Start(kind="fit", span=expression.span, **values)
-
-
-def _word(expression: syntax.Expression) -> Span:
-    """The place of the word that an expression is or calls."""
-    return expression.function.span if isinstance(expression, syntax.Call) else expression.span
 
 
 def _brace(block: syntax.Block) -> Span:

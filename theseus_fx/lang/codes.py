@@ -81,10 +81,22 @@ CODES: dict[str, Code] = {
         "A file that others use defines modules and nothing else: it has no params, rules or schedule, and uses no file itself.",
     ),
     "THX220": Code(
+        "settings contradict each other",
+        "Two settings of a schedule cannot both hold, or one of them leaves the other nothing to decide; the labels show both.",
+    ),
+    "THX221": Code(
+        "setting of the whole schedule",
+        "The axes (`introduce`, `train`, `feed`), `order` and `group` hold for all stages of a schedule: a `stage` block cannot change them.",
+    ),
+    "THX222": Code(
+        "cannot be trained on",
+        "The measure has no gradient. It can be watched by `until` and `require`, but a stage needs another `metric`.",
+    ),
+    "THX225": Code(
         "rules and pairs in one spec",
         "A spec either replaces parts of the guide (`rule`) or builds a network of its own (`target` with `pair`); write two specs.",
     ),
-    "THX221": Code(
+    "THX226": Code(
         "windows that do not go together",
         "`split by` of the guide counts the target's blocks one by one, group by group, so the target has no windows of its own; `crossing` belongs to `every N`.",
     ),
@@ -124,7 +136,8 @@ CODES: dict[str, Code] = {
         "A part of the guide can be replaced once. Narrow one of the two rules with `in`, `where` or `keep`.",
     ),
     "THX404": Code(
-        "path pattern matches nothing", "A glob after `in` or `keep` fits no module of the guide."
+        "path pattern matches nothing",
+        "A glob after `in` or `keep` fits no module of the guide, or one after `group by` no part.",
     ),
     "THX405": Code(
         "module is no part",
@@ -176,14 +189,30 @@ CODES: dict[str, Code] = {
         "Biased CKA saturates when features outnumber samples; see `metric = ucka`, or a larger batch.",
     ),
     "THX508": Code(
-        "closed-form start does not apply",
-        "`init = fit(...)` solves for replacements that end in `Linear(r, bias = false) |> Linear(out)`.",
+        "start does not apply",
+        "`init = fit(...)` solves for replacements that end in `Linear(r, bias = false) |> Linear(out)`; `init = copy` takes tensors of the same shapes.",
+    ),
+    "THX520": Code(
+        "order does not cover the parts",
+        "A listed `order` names every part exactly once: by number, name, module path, rule, or a glob over paths.",
     ),
     "THX521": Code(
+        "part fits no group",
+        "`group by` sorts every part by its module path; each path, or a module around it, has to fit one of the patterns.",
+    ),
+    "THX522": Code(
+        "group is torn apart",
+        "The parts of one group are introduced together, and the listed `order` puts parts of other groups between them.",
+    ),
+    "THX523": Code(
+        "metric does not fit the values compared",
+        "The metric needs more samples than a batch has, or rows of tokens that the compared values do not have.",
+    ),
+    "THX531": Code(
         "metric needs equal shapes",
         "`mse` compares value by value. CKA and its kin compare representations of any two widths.",
     ),
-    "THX522": Code(
+    "THX532": Code(
         "start does not apply to a target",
         "`init` says how replacements begin. A target network begins as its `target` sentence builds it: with the weights that it names, or at random.",
     ),
@@ -204,7 +233,7 @@ CODES: dict[str, Code] = {
     ),
     "THX801": Code("training diverged", "The loss became NaN or infinite."),
     "THX820": Code(
-        "pairs cannot be run yet",
-        "`plan` shows the stages of a spec with a `pair`; carrying them out is not in this version.",
+        "not carried out yet",
+        "`plan` lays this out, but `run` of this version cannot carry it out. Nothing has been started; the help says what can be run.",
     ),
 }

@@ -43,7 +43,9 @@ def names_of(node: syntax.Statement | syntax.Block) -> set[str]:
             patterns = [pattern.value for pattern in node.matches]
             return set[str]().union(*(names_in(e) for e in (*patterns, *node.where, *node.replacements)))
         case syntax.Schedule(settings=settings, stages=stages):
-            return set[str]().union(*(names_of(s) for s in settings), *(names_of(s.block) for s in stages))
+            gates = [*node.requires, *(gate for stage in stages for gate in stage.requires)]
+            blocks = [*(names_of(s) for s in settings), *(names_of(s.block) for s in stages)]
+            return set[str]().union(*blocks, *(_names_of_gate(gate) for gate in gates))
         case syntax.Recalibrate(block=block) | syntax.Finetune(block=block):
             return names_of(block)
         case syntax.Compare(block=block):
@@ -60,6 +62,10 @@ def _names_of_side(side: syntax.Side) -> set[str]:
     ends = [windows.ends for windows in side.windows if isinstance(windows, syntax.At)]
     values = [setting.value for setting in side.settings]
     return set[str]().union(*map(names_in, (side.pattern.value, *ends, *values)))
+
+
+def _names_of_gate(gate: syntax.Require) -> set[str]:
+    return names_in(gate.condition) | (set() if gate.otherwise is None else names_in(gate.otherwise))
 
 
 def steps_called(expression: syntax.Expression) -> set[str]:

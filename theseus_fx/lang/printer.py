@@ -54,9 +54,9 @@ def _statement(node: syntax.Statement) -> list[str]:
             return [f"rule {node.name.text} {{", *(f"  {line}" for line in _clauses(node)), "}"]
         case syntax.Schedule(kind=kind, settings=settings, stages=stages):
             inside = [f"  {_setting(s)}" for s in settings]
-            inside += [
-                f"  stage {_range(s)} {{ {'  '.join(map(_setting, s.block.settings))} }}" for s in stages
-            ]
+            inside += [f"  group by {', '.join(_quoted(g.pattern) for g in s.patterns)}" for s in node.groups]
+            inside += [f"  {_require(r)}" for r in node.requires]
+            inside += [f"  stage {_range(s)} {{ {'  '.join(_within_stage(s))} }}" for s in stages]
             return [f"schedule {kind.text} {{", *inside, "}"]
         case syntax.Recalibrate(module_class=name, block=block):
             return [f"recalibrate {name.text} {{ {'  '.join(map(_setting, block.settings))} }}"]
@@ -95,6 +95,15 @@ def _block(head: str, settings: Iterable[syntax.Setting]) -> list[str]:
 
 def _setting(setting: syntax.Setting) -> str:
     return f"{setting.name.text} = {print_expression(setting.value)}"
+
+
+def _within_stage(stage: syntax.Stage) -> list[str]:
+    return [*map(_setting, stage.block.settings), *map(_require, stage.requires)]
+
+
+def _require(gate: syntax.Require) -> str:
+    otherwise = "" if gate.otherwise is None else f" else {print_expression(gate.otherwise)}"
+    return f"require {print_expression(gate.condition)}{otherwise}"
 
 
 def _range(stage: syntax.Stage) -> str:

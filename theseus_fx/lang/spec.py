@@ -7,12 +7,26 @@ All of it is immutable; spans point back into the text for the diagnostics of la
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from theseus_fx.lang import syntax
 from theseus_fx.lang.code import Code
 from theseus_fx.lang.source import Source, Span
+from theseus_fx.lang.spec_stages import (
+    ADAMW,
+    FORWARD,
+    PROGRESSIVE,
+    SAMPLES,
+    Axes,
+    Condition,
+    Gate,
+    Grouping,
+    Kind,
+    Optimizer,
+    Order,
+    Rows,
+)
 
 Unit = Literal["epochs", "steps", "batches"]
 TaskKind = Literal["classification", "language_modelling"]
@@ -61,14 +75,29 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Plateau:
+    """Lowers the rate whenever the smoothed loss has stopped falling (paper, appendix K)."""
+
+    factor: float
+    patience: Amount
+    """How long the loss may stand still."""
+    average: Amount
+    """The window of its exponential moving average."""
+    least: float
+    """The rate is never lower."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearningRate:
     """The rate over one training phase."""
 
     candidates: tuple[float | None, ...]
     """Peak rates. More than one: validation chooses. None: a candidate that takes no step at all."""
-    shape: Literal["constant", "cosine"] = "constant"
+    shape: Literal["constant", "cosine", "linear", "plateau"] = "constant"
     warmup: Amount | None = None
     """Linear warm-up from zero, in steps or epochs; part of the budget."""
+    plateau: Plateau | None = None
+    """Of the shape `plateau`."""
     span: Span
 
 
@@ -77,7 +106,7 @@ class Metric:
     """What an alignment stage maximises."""
 
     name: str
-    """`cka`."""
+    """`cka`, `ucka`, `dmnn`, `distill`, `mse`."""
     arguments: Mapping[str, Value]
     span: Span
 
@@ -86,8 +115,8 @@ class Metric:
 class Start:
     """How a replacement's parameters begin."""
 
-    kind: Literal["random", "fit", "given"]
-    """`given`: the target of a pair starts as its `target` sentence builds it."""
+    kind: Literal["random", "fit", "copy", "given"]
+    """`copy`: from the guide's part, tensor by tensor; `given`: a target, as its sentence builds it."""
     samples: int = 2048
     """Inputs that a fit may look at."""
     metric: Literal["plain", "logits"] = "logits"
@@ -101,10 +130,12 @@ class Start:
 class LossTerm:
     """One term of a task loss."""
 
-    kind: Literal["cross_entropy", "distill"]
+    kind: Literal["cross_entropy", "distill", "mse"]
+    """`mse`: the mean squared difference from the guide's logits."""
     weight: float = 1.0
     temperature: float = 1.0
     """Of `distill`: Kullback-Leibler divergence to the guide's softened logits, times temperature squared."""
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +144,7 @@ class Training:
 
     budget: Amount
     lr: LearningRate
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Optimizer = ADAMW
     weight_decay: float = 0.01
     clip: float | None = None
     """Largest norm of the whole gradient."""
@@ -126,13 +157,17 @@ class Alignment:
     """The settings of one alignment stage."""
 
     budget: Amount
+    until: Condition | None = None
+    """Ends the stage before its budget is spent."""
     lr: LearningRate
     metric: Metric
-    optimizer: Literal["adamw"] = "adamw"
+    rows: Rows = SAMPLES
+    optimizer: Optimizer = ADAMW
     weight_decay: float = 0.01
     clip: float | None = 1.0
     start: Start | None
     """None: fitted where the replacement allows it, else random; the plan says which."""
+    gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +180,16 @@ class StageOverride:
     first: int
     last: int
     budget: Amount | None = None
+    until: Condition | None = None
+    """Goes with `budget`."""
     lr: LearningRate | None = None
     metric: Metric | None = None
-    optimizer: Literal["adamw"] | None = None
+    rows: Rows | None = None
+    optimizer: Optimizer | None = None
     weight_decay: float | None = None
     clip: float | None = None
     start: Start | None = None
+    gates: tuple[Gate, ...] | None = None
     span: Span
 
 
@@ -158,16 +197,26 @@ class StageOverride:
 class Schedule:
     """In which order and how the parts are replaced."""
 
-    kind: Literal["progressive"]
+    kind: Kind
+    axes: Axes = PROGRESSIVE
+    """Those of the kind, unless the block says otherwise."""
+    order: Order = FORWARD
+    grouping: Grouping | None = None
+    """None: every part is a group of its own; under `joint`, all parts are one group."""
     budget: Amount | None
     """None: every stage brings its own; the planner reports those that do not."""
+    until: Condition | None = None
+    """Goes with `budget`."""
     lr: LearningRate | None
     metric: Metric
-    optimizer: Literal["adamw"] = "adamw"
+    rows: Rows = SAMPLES
+    optimizer: Optimizer = ADAMW
     weight_decay: float = 0.01
     clip: float | None = 1.0
     start: Start | None
     """None: fitted where the replacement allows it, else random; the plan says which."""
+    gates: tuple[Gate, ...] = ()
+    """What every stage has to reach."""
     stages: tuple[StageOverride, ...]
     """Disjoint, in ascending order."""
     span: Span
@@ -327,12 +376,14 @@ class Recalibrate:
 class Compare:
     """Baselines to run with the same budget."""
 
-    methods: tuple[Literal["naive", "random_start"], ...]
+    methods: tuple[Literal["naive", "random_start", "distillation", "scratch"], ...]
     lr: LearningRate | None
     """Candidates for the baselines' fine-tuning rate; None: those of `finetune`."""
     align_lr: LearningRate | None = None
     """Candidates for the alignment rate of `random_start`; None: those of the schedule that take steps."""
     span: Span
+    spans: Mapping[str, Span] = field(default_factory=dict[str, Span])
+    """Where each method is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

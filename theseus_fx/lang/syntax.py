@@ -259,6 +259,23 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupBy:
+    """`group by "conv1", "layer{i}"`: parts whose paths fit alike are introduced in one stage."""
+
+    patterns: tuple[Glob, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Require:
+    """`require cka > 0.85 else extend(2)`: a gate at the end of a stage."""
+
+    condition: Expression
+    otherwise: Expression | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """`stage 6..7 { ... }`: 1-based, both ends included."""
 
@@ -266,16 +283,19 @@ class Stage:
     last: Number | None
     block: Block
     span: Span
+    requires: tuple[Require, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`schedule progressive { setting* stage* }`."""
+    """`schedule progressive { (setting | group | require | stage)* }`."""
 
     kind: Word
     settings: tuple[Setting, ...]
     stages: tuple[Stage, ...]
     span: Span
+    groups: tuple[GroupBy, ...] = ()
+    requires: tuple[Require, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ class _Builder:
                     tuple(self.setting(c) for c in rest if c.data == "setting"),
                     tuple(self.stage(c) for c in rest if c.data == "stage"),
                     span,
+                    tuple(self.group(c) for c in rest if c.data == "group"),
+                    tuple(self.require(c) for c in rest if c.data == "require"),
                 )
             case "recalibrate":
                 return syntax.Recalibrate(self.word(children[0]), self.block(_tree(children[1])), span)
@@ -192,9 +194,24 @@ class _Builder:
         return [syntax.Glob(text.value, text.span) for text in texts]
 
     def stage(self, tree: Tree[Token]) -> syntax.Stage:
-        first, last, block = _children(tree)
-        end = None if last is None else self.number(_tree(last))
-        return syntax.Stage(self.number(_tree(first)), end, self.block(_tree(block)), self.span(tree))
+        first, last, body = _children(tree)
+        inside = [_tree(c) for c in _children(_tree(body))]
+        return syntax.Stage(
+            self.number(_tree(first)),
+            None if last is None else self.number(_tree(last)),
+            syntax.Block(
+                tuple(self.setting(c) for c in inside if c.data == "setting"), self.span(_tree(body))
+            ),
+            self.span(tree),
+            tuple(self.require(c) for c in inside if c.data == "require"),
+        )
+
+    def group(self, tree: Tree[Token]) -> syntax.GroupBy:
+        return syntax.GroupBy(tuple(self.globs(tree)), self.span(tree))
+
+    def require(self, tree: Tree[Token]) -> syntax.Require:
+        condition, *otherwise = map(self.expression, tree.children)
+        return syntax.Require(condition, next(iter(otherwise), None), self.span(tree))
 
     def block(self, tree: Tree[Token]) -> syntax.Block:
         return syntax.Block(tuple(self.setting(_tree(c)) for c in tree.children), self.span(tree))
@@ -226,7 +243,7 @@ class _Builder:
         match tree.data:
             case "name":
                 return syntax.Name(str(children[0]), span)
-            case "target_name":
+            case "guide_word" | "target_name":
                 return syntax.Name(span.text, span)
             case "number":
                 return self.number(tree)

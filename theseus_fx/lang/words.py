@@ -17,13 +17,35 @@ LARGEST = 2**63 - 1
 """No number in a spec is larger: what counts as many fits an int64, and a float of it is finite."""
 UNITS = ("epochs", "epoch", "steps", "step", "batches", "batch")
 """The singular is for the number one."""
-METRICS = ("cka",)
-OPTIMIZERS = ("adamw",)
-SCHEDULES = ("progressive",)
-METHODS = ("naive", "random_start")
+METRICS = ("cka", "ucka", "dmnn", "distill", "mse")
+"""What a stage can train on."""
+MONITORS = ("mutual_knn",)
+"""Similarities without a gradient."""
+MEASURES = ("loss", "cka", "ucka", "mutual_knn")
+"""What `until` and `require` can watch: the stage's own loss, or a similarity of its taps."""
+SUPPORTS = ("union", "guide", "full", "soft")
+"""Over which neighbours the target's weights in `dmnn` are normalised."""
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("progressive", "sequential", "independent", "joint")
+AXES: Mapping[str, tuple[str, ...]] = {
+    "introduce": ("staged", "upfront"),
+    "train": ("introduced", "newest"),
+    "feed": ("target", "guide"),
+}
+"""The axes of a schedule and what each can be; the first is what it is where nothing says otherwise."""
+PRESETS: Mapping[str, Mapping[str, str]] = {
+    "progressive": {"introduce": "staged", "train": "introduced", "feed": "target"},
+    "sequential": {"introduce": "staged", "train": "newest", "feed": "target"},
+    "independent": {"introduce": "staged", "train": "newest", "feed": "guide"},
+    "joint": {"introduce": "upfront", "train": "introduced", "feed": "target"},
+}
+"""The schedules as values of the axes (paper, section 3.2); `joint` is one stage besides."""
+ORDERS = ("forward", "reverse")
+RATES = ("cosine", "linear", "plateau", "choose")
+METHODS = ("naive", "random_start", "distillation", "scratch")
 """What `compare` runs beside the conversion."""
 FIT_METRICS = ("plain", "logits")
-LOSSES = ("cross_entropy", "distill")
+LOSSES = ("cross_entropy", "distill", "mse")
 DTYPES = ("f32", "f64", "f16", "bf16", "i64")
 LIBRARIES = ("torchvision", "transformers")
 """Where guides may come from, besides `ZOO`."""
@@ -36,8 +58,10 @@ ARITHMETIC = ("+", "-", "*", "/")
 CONSTANTS: Mapping[str, Value] = {"true": True, "false": False, "none": None}
 
 TOP_SETTINGS = ("data", "task")
-ALIGNMENT_SETTINGS = ("metric", "lr", "for", "optimizer", "weight_decay", "clip", "init")
+ALIGNMENT_SETTINGS = ("metric", "lr", "for", "optimizer", "weight_decay", "clip", "init", "rows")
 """Of a schedule and of its stages."""
+LAYOUT_SETTINGS = (*AXES, "order", "group")
+"""Of a schedule alone."""
 TRAINING_SETTINGS = ("lr", "for", "optimizer", "weight_decay", "clip", "loss")
 """Of `finetune` and of `trained by`."""
 RECALIBRATE_SETTINGS = ("over",)

@@ -14,15 +14,18 @@ from theseus_fx.graph.regions import Region, Regions, regions
 from theseus_fx.graph.trace import Trace, trace
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
-from theseus_fx.lang.spec import Alignment, Spec, Start, Target
+from theseus_fx.lang.spec import Alignment, Schedule, Spec, Start, Target
 from theseus_fx.match.alike import merged
 from theseus_fx.match.blocks import Network
 from theseus_fx.match.pairs import Match, match_pairs
 from theseus_fx.match.windows import Window
 from theseus_fx.planning.paired import Pair, PairSide, TargetNetwork
-from theseus_fx.planning.plan import Plan, Stage, Tap, Totals
+from theseus_fx.planning.plan import PartStart, Plan, Stage, Tap, Totals
 from theseus_fx.planning.recalibration import recalibration
+from theseus_fx.planning.schedules import Layout, lay_out
 from theseus_fx.planning.settings import alignments
+from theseus_fx.planning.stages import make_stages, metric_problems
+from theseus_fx.planning.units import Reference, Unit
 
 T = TypeVar("T")
 
@@ -77,15 +80,24 @@ def plan_pairs(
     on_guide, on_target = _traced(spec.target, model, target, inputs)
     found = match_pairs(spec, on_guide, on_target)
     problems: list[Diagnostic] = []
-    settings = _attempt(problems, lambda: alignments(spec.schedule, len(found.matches)))
-    problems += _settings_problems(found.matches, settings or ())
+    references = [_reference(match) for match in found.matches]
+    layouts = _attempt(problems, lambda: lay_out(spec.schedule, references))
+    settings = (
+        None if layouts is None else _attempt(problems, lambda: alignments(spec.schedule, len(layouts)))
+    )
+    problems += _axes_problems(spec.schedule)
+    if layouts is not None and settings is not None:
+        problems += _settings_problems(found.matches, layouts, settings)
     recalibrate = [_attempt(problems, lambda r=r: recalibration(r, target, (), ())) for r in spec.recalibrate]
-    if problems or settings is None:
+    if problems or layouts is None or settings is None:
         raise Rejected(*merged(problems))
     of_guide = _Cut.of(on_guide, [match.guide for match in found.matches])
     of_target = _Cut.of(on_target, [match.target for match in found.matches])
     pairs = _pairs(found.matches, of_guide, of_target)
     network = _target(spec.target, target, of_target)
+    stages = _stages(spec, pairs, layouts, settings, of_guide, of_target)
+    if unfit := tuple(metric_problems(stages, batch_size)):
+        raise Rejected(*unfit)
     return Plan(
         spec=spec,
         assignments=assignments or {},
@@ -97,7 +109,7 @@ def plan_pairs(
         parts=(),
         target=network,
         pairs=pairs,
-        stages=_stages(pairs, settings, of_guide, of_target, spec.target),
+        stages=stages,
         recalibrate=tuple(step for step in recalibrate if step is not None),
         finetune=spec.finetune,
         totals=Totals(
@@ -144,19 +156,42 @@ def _attempt(problems: list[Diagnostic], step: Callable[[], T]) -> T | None:
         return None
 
 
-def _settings_problems(matches: Sequence[Match], settings: Sequence[Alignment]) -> Iterator[Diagnostic]:
+def _reference(match: Match) -> Reference:
+    return Reference(name=match.name, path=match.target[-1].name, family=match.pair.name)
+
+
+def _axes_problems(schedule: Schedule) -> Iterator[Diagnostic]:
+    """A target is one network from the beginning: its blocks are neither introduced nor fed one by one."""
+    axes = schedule.axes
+    for name, value in (("feed", axes.feed), ("introduce", axes.introduce)):
+        wrong = value == "guide" or (value == "upfront" and schedule.kind != "joint")
+        if wrong:
+            yield Diagnostic(
+                code="THX532",
+                message=f"a target is a network of its own, so there is no `{name} = {value}`",
+                primary=Label(axes.spans.get(name, schedule.span)),
+                help=("write `schedule progressive`, `sequential` or `joint`",),
+            )
+
+
+def _settings_problems(
+    matches: Sequence[Match], layouts: Sequence[Layout], settings: Sequence[Alignment]
+) -> Iterator[Diagnostic]:
     """Settings that a target of its own cannot have."""
-    for match, alignment in zip(matches, settings, strict=False):
+    stages = zip(layouts, settings, strict=True)
+    settled = {name: alignment for layout, alignment in stages for name in layout.newest}
+    for match in matches:
+        alignment = settled[match.name]
         if alignment.start is not None:
             yield Diagnostic(
-                code="THX522",
+                code="THX532",
                 message="a target begins as its `target` sentence builds it; `init` is for replacements",
                 primary=None if alignment.start.span is None else Label(alignment.start.span),
                 help=("leave it out; `weights = ...` in the `target` sentence names other weights",),
             )
         if alignment.metric.name == "mse" and match.guide[-1].shape != match.target[-1].shape:
             yield Diagnostic(
-                code="THX521",
+                code="THX531",
                 message=f"`mse` cannot compare {match.guide[-1]} with {match.target[-1]}",
                 primary=Label(alignment.metric.span),
                 secondary=(Label(match.pair.span, f"`{match.name}`"),),
@@ -197,31 +232,34 @@ def _owners(region: Region) -> tuple[str, ...]:
 
 
 def _stages(
+    spec: Spec,
     pairs: Sequence[Pair],
+    layouts: Sequence[Layout],
     settings: Sequence[Alignment],
     guide: _Cut,
     target: _Cut,
-    sentence: Target,
 ) -> tuple[Stage, ...]:
-    """The progressive schedule: stage t trains the target up to its tap t (paper, section 3.2)."""
-    stages: list[Stage] = []
-    for number, alignment in enumerate(settings, start=1):
-        so_far = pairs[:number]
-        stages.append(
-            Stage(
-                number=number,
-                introduces=(so_far[-1].name,),
-                trains=tuple(pair.name for pair in so_far),
-                taps=tuple(Tap(part=p.name, node=p.guide.node, shape=p.guide.shape) for p in so_far),
-                alignment=alignment,
-                start=Start(kind="given"),
-                start_reason=f"as `target {sentence.name}` builds it",
-                guide_share=guide.share([pair.guide.node for pair in so_far]),
-                target_share=target.share([pair.target.node for pair in so_far]),
-                trainable_parameters=sum(pair.target.parameters for pair in so_far),
-            )
-        )
-    return tuple(stages)
+    """The stages of the schedule; pair t brings the target's parameters between the taps t - 1 and t."""
+    if spec.target is None:
+        raise ValueError("a target is planned for a spec that has one")
+    reason = f"as `target {spec.target.name}` builds it"
+    starts = {p.name: PartStart(part=p.name, start=Start(kind="given"), reason=reason) for p in pairs}
+    made = make_stages(
+        guide.trace, guide.flops, [_unit(p) for p in pairs], layouts, settings, starts, feed="target"
+    )
+    nodes = {pair.name: pair.target.node for pair in pairs}
+    return tuple(
+        replace(stage, target_share=target.share(_target_taps(stage, nodes, target.trace))) for stage in made
+    )
+
+
+def _unit(pair: Pair) -> Unit:
+    tap = Tap(part=pair.name, node=pair.guide.node, shape=pair.guide.shape)
+    return Unit(name=pair.name, taps=(tap,), inputs=(), parameters=pair.target.parameters)
+
+
+def _target_taps(stage: Stage, nodes: Mapping[str, str], traced: Trace) -> list[str]:
+    return [traced.output if tap.part is None else nodes[tap.part] for tap in stage.taps]
 
 
 def _notes(

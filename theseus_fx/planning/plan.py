@@ -1,7 +1,7 @@
 """The plan: what will be done, in order, with every size computed. A frozen value; its JSON is the schema.
 
 The human view and the saved plan are both made from the JSON, so that they cannot disagree. This is schema
-version 1. A shape is a list of integers and of texts over the batch size (`"batch"`); FLOPs are forward FLOPs
+version 2. A shape is a list of integers and of texts over the batch size (`"batch"`); FLOPs are forward FLOPs
 of one sample, a multiply-add counts as two.
 
     kind            "theseus-fx plan"
@@ -12,7 +12,10 @@ of one sample, a multiply-add counts as two.
                     fingerprint: hexadecimal, of the traced graph and its parameter shapes;
                     trained_by: TRAINING | null; inputs: [{name, dtype: "float32", shape}]
     batch_size      int | null, of the data source
-    schedule        "progressive"
+    schedule        kind: "progressive" | "sequential" | "independent" | "joint";
+                    introduce: "staged" | "upfront"; train: "introduced" | "newest"; feed: "target" | "guide";
+                    order: "forward" | "reverse" | [part name], as listed;
+                    group: {size: int} | {by: [path pattern]} | null
     parts           [PART], in execution order
     target          {name: in the spec; model; fingerprint; head: {modules: [path], parameters: int}, what no
                     tap needs} of a network of its own | null: the guide with replacements
@@ -36,18 +39,29 @@ of one sample, a multiply-add counts as two.
                     of the target, those that its tap needs and no earlier tap does
     SIDE            blocks: [name], those of the window; node: of the last one's output; shape: of that;
                     parameters: int, flops: int, of all that the tap needs and no earlier tap does
-    STAGE           number: from 1; introduces: [part name]; trains: [part name], all others are frozen;
-                    taps: [{part, node, shape}], the guide's; parts are pairs where there is a target;
-                    metric: {name, ...}; for: AMOUNT; lr: RATE; optimizer;
-                    weight_decay; clip: largest gradient norm | null;
-                    init: {kind: "random" | "given", reason}
-                    | {kind: "fit", samples, metric: "plain" | "logits", ridge: float | null, reason};
+    STAGE           number: from 1; group: its name, where groups have names | null;
+                    introduces: [part name], replaced at its beginning;
+                    newest: [part name], what no earlier stage trains;
+                    trains: [part name], all others are frozen;
+                    taps: [{part, node, shape}], the guide's; part is a pair where there is a target, and null
+                    where the model's output is compared;
+                    guide_inputs: [{part, nodes}], guide's values fed to parts; empty: the hybrid's;
+                    metric: {name, ...}; rows: {kind: "samples"} | {kind: "tokens", at_most: int};
+                    for: AMOUNT, at most; until: CONDITION | null, what ends it sooner;
+                    lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: largest gradient norm | null;
+                    init: [{part, kind: "random" | "copy" | "given", reason}
+                    | {part, kind: "fit", samples, metric: "plain" | "logits", ridge: float | null, reason}],
+                    one for each part that it introduces;
+                    require: [CONDITION with extend: int, how often `for` may be spent again], its gates;
                     guide_share: 0 to 1, of the guide's FLOPs that its taps need; target_share: of the
                     target's | null; trainable_parameters: int
-    TRAINING        for: AMOUNT; lr: RATE; optimizer; weight_decay; clip: float | null;
-                    loss: [{kind: "cross_entropy", weight} | {kind: "distill", weight, temperature}]
+    TRAINING        for: AMOUNT; lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: float | null;
+                    loss: [{kind: "cross_entropy" | "mse", weight} | {kind: "distill", weight, temperature}]
     RATE            candidates: [float | null], between which validation chooses, null takes no step at all;
-                    shape: "constant" | "cosine"; warmup: AMOUNT | null
+                    shape: "constant" | "cosine" | "linear" | "plateau"; warmup: AMOUNT | null;
+                    plateau: {factor, patience: AMOUNT, average: AMOUNT, min} | null
+    CONDITION       measure: {name, ...}; operator: "<" | "<=" | ">" | ">="; level: float
+    OPTIMIZER       {name: "adamw" | "adam"} | {name: "sgd", momentum}
     WIRE            int, the output of the step of that index | text, an input of the part: "in"
     AMOUNT          count: int; unit: "epochs" | "steps" | "batches"
 """
@@ -64,12 +78,22 @@ from theseus_fx.graph.convention import Convention
 from theseus_fx.graph.slices import Placement
 from theseus_fx.graph.trace import Trace
 from theseus_fx.graph.values import InputSpec
-from theseus_fx.lang.spec import Alignment, Amount, Compare, LearningRate, Metric, Spec, Start, Training
+from theseus_fx.lang.spec import Alignment, Amount, Compare, Metric, Spec, Start, Training
 from theseus_fx.match.inputs import PartInput
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.paired import Pair, TargetNetwork
+from theseus_fx.planning.stage_json import (
+    amount_json,
+    condition_json,
+    gate_json,
+    optimizer_json,
+    rate_json,
+    rows_json,
+    schedule_json,
+    start_json,
+)
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of the plan's JSON; it grows when a field changes its meaning or goes."""
 
 
@@ -130,7 +154,8 @@ class Part:
 class Tap:
     """One value that a stage compares, in guide and target."""
 
-    part: str
+    part: str | None
+    """None: the model's output, which belongs to no part."""
     node: str
     shape: tuple[int | str, ...]
 
@@ -139,40 +164,79 @@ class Tap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuideInput:
+    """What is fed to a part from the guide, instead of from the hybrid."""
+
+    part: str
+    nodes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"part": self.part, "nodes": list(self.nodes)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartStart:
+    """How the replacement of a part begins; decided, where the spec leaves it open."""
+
+    part: str
+    start: Start
+    reason: str
+    """Why, in a few words: `as the spec says`."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"part": self.part, **start_json(self.start), "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One alignment stage."""
 
     number: int
     """1-based."""
+    group: str | None = None
+    """The name of its group, where groups have names."""
     introduces: tuple[str, ...]
     """Names of the parts replaced at its beginning."""
+    newest: tuple[str, ...]
+    """Names of the parts that no earlier stage trains."""
     trains: tuple[str, ...]
     """Names of the parts whose parameters it trains; everything else is frozen."""
     taps: tuple[Tap, ...]
+    guide_inputs: tuple[GuideInput, ...] = ()
+    """What its parts are fed from the guide; empty where they read the hybrid."""
     alignment: Alignment
-    start: Start
-    """How the introduced replacements begin; decided, where the spec leaves it open."""
-    start_reason: str
-    """Why, in a few words: `as the spec says`."""
+    starts: tuple[PartStart, ...]
+    """Of the parts that it introduces, in the same order."""
     guide_share: float
     """The share of the guide's forward FLOPs that the stage has to run to reach its taps."""
     target_share: float | None = None
     """Of the target's, where it is a network of its own."""
     trainable_parameters: int
 
+    def start_of(self, part: str) -> Start:
+        """How a part that the stage introduces begins."""
+        return next(start.start for start in self.starts if start.part == part)
+
     def as_json(self) -> dict[str, Any]:
+        settings = self.alignment
         return {
             "number": self.number,
+            "group": self.group,
             "introduces": list(self.introduces),
+            "newest": list(self.newest),
             "trains": list(self.trains),
             "taps": [tap.as_json() for tap in self.taps],
-            "metric": _metric_json(self.alignment.metric),
-            "for": _amount_json(self.alignment.budget),
-            "lr": _rate_json(self.alignment.lr),
-            "optimizer": self.alignment.optimizer,
-            "weight_decay": self.alignment.weight_decay,
-            "clip": self.alignment.clip,
-            "init": _start_json(self.start, self.start_reason),
+            "guide_inputs": [fed.as_json() for fed in self.guide_inputs],
+            "metric": _metric_json(settings.metric),
+            "rows": rows_json(settings.rows),
+            "for": amount_json(settings.budget),
+            "until": None if settings.until is None else condition_json(settings.until),
+            "lr": rate_json(settings.lr),
+            "optimizer": optimizer_json(settings.optimizer),
+            "weight_decay": settings.weight_decay,
+            "clip": settings.clip,
+            "init": [start.as_json() for start in self.starts],
+            "require": [gate_json(gate) for gate in settings.gates],
             "guide_share": self.guide_share,
             "target_share": self.target_share,
             "trainable_parameters": self.trainable_parameters,
@@ -189,7 +253,7 @@ class RecalibrateStep:
     over: Amount
 
     def as_json(self) -> dict[str, Any]:
-        return {"module_class": self.module_class, "modules": self.modules, "over": _amount_json(self.over)}
+        return {"module_class": self.module_class, "modules": self.modules, "over": amount_json(self.over)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +332,7 @@ class Plan:
                 ],
             },
             "batch_size": self.batch_size,
-            "schedule": spec.schedule.kind,
+            "schedule": schedule_json(spec.schedule, [name for s in self.stages for name in s.newest]),
             "parts": [part.as_json() for part in self.parts],
             "target": None if self.target is None else self.target.as_json(),
             "pairs": [pair.as_json() for pair in self.pairs],
@@ -281,36 +345,15 @@ class Plan:
         }
 
 
-def _amount_json(amount: Amount) -> dict[str, Any]:
-    return {"count": amount.count, "unit": amount.unit}
-
-
 def _metric_json(metric: Metric) -> dict[str, Any]:
     return {"name": metric.name, **{k: _value_json(v) for k, v in metric.arguments.items()}}
-
-
-def _rate_json(rate: LearningRate) -> dict[str, Any]:
-    warmup = None if rate.warmup is None else _amount_json(rate.warmup)
-    return {"candidates": list(rate.candidates), "shape": rate.shape, "warmup": warmup}
 
 
 def _compare_json(compare: Compare) -> dict[str, Any]:
     return {
         "methods": list(compare.methods),
-        "lr": None if compare.lr is None else _rate_json(compare.lr),
-        "align_lr": None if compare.align_lr is None else _rate_json(compare.align_lr),
-    }
-
-
-def _start_json(start: Start, reason: str) -> dict[str, Any]:
-    if start.kind != "fit":
-        return {"kind": start.kind, "reason": reason}
-    return {
-        "kind": "fit",
-        "samples": start.samples,
-        "metric": start.metric,
-        "ridge": start.ridge,
-        "reason": reason,
+        "lr": None if compare.lr is None else rate_json(compare.lr),
+        "align_lr": None if compare.align_lr is None else rate_json(compare.align_lr),
     }
 
 
@@ -324,9 +367,9 @@ def _training_json(training: Training | None) -> dict[str, Any] | None:
             entry["temperature"] = term.temperature
         loss.append(entry)
     return {
-        "for": _amount_json(training.budget),
-        "lr": _rate_json(training.lr),
-        "optimizer": training.optimizer,
+        "for": amount_json(training.budget),
+        "lr": rate_json(training.lr),
+        "optimizer": optimizer_json(training.optimizer),
         "weight_decay": training.weight_decay,
         "clip": training.clip,
         "loss": loss,
@@ -336,7 +379,7 @@ def _training_json(training: Training | None) -> dict[str, Any] | None:
 def _value_json(value: object) -> Any:
     match value:
         case Amount():
-            return _amount_json(value)
+            return amount_json(value)
         case tuple():
             return [_value_json(v) for v in value]
         case None | bool() | int() | float() | str():

@@ -10,21 +10,24 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from theseus_fx.graph.cost import executed_share, forward_flops
+from theseus_fx.graph.cost import forward_flops
 from theseus_fx.graph.fingerprint import fingerprint
 from theseus_fx.graph.trace import Trace, trace
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
-from theseus_fx.lang.spec import Alignment, Input, Spec, Start
+from theseus_fx.lang.spec import Alignment, Input, Spec
 from theseus_fx.match.alike import merged
 from theseus_fx.match.matcher import Site, Survey, candidates, survey
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.pairs import plan_pairs
 from theseus_fx.planning.parts import make_parts, replacements, totals
-from theseus_fx.planning.plan import Part, Plan, Stage, Tap
+from theseus_fx.planning.plan import PartStart, Plan, Stage
 from theseus_fx.planning.recalibration import recalibration
+from theseus_fx.planning.schedules import Layout, lay_out
 from theseus_fx.planning.settings import alignments
+from theseus_fx.planning.stages import make_stages, metric_problems
 from theseus_fx.planning.starts import choose_start
+from theseus_fx.planning.units import reference_of, unit_of
 
 T = TypeVar("T")
 
@@ -77,17 +80,25 @@ def make_plan(
     sites = found.accepted()
     problems: list[Diagnostic] = []
     recipes = _attempt(problems, lambda: replacements(spec, sites))
-    settings = _attempt(problems, lambda: alignments(spec.schedule, len(sites)))
-    starts = _starts(problems, sites, recipes, settings) if recipes and settings else None
+    layouts = _attempt(problems, lambda: lay_out(spec.schedule, [reference_of(site) for site in sites]))
+    settings = (
+        None if layouts is None else _attempt(problems, lambda: alignments(spec.schedule, len(layouts)))
+    )
+    starts = None
+    if recipes and layouts and settings:
+        starts = _starts(problems, model, sites, recipes, _settings_of(layouts, settings))
     recalibrate = [
         _attempt(problems, lambda r=r: recalibration(r, model, sites, recipes or ()))
         for r in spec.recalibrate
     ]
-    if problems or recipes is None or settings is None or starts is None:
+    if problems or recipes is None or layouts is None or settings is None or starts is None:
         raise Rejected(*merged(problems))
     flops = forward_flops(traced, model)
     parts = make_parts(model, flops, sites, recipes)
-    stages = _stages(traced, flops, parts, settings, starts)
+    units = [unit_of(part) for part in parts]
+    stages = make_stages(traced, flops, units, layouts, settings, starts, feed=spec.schedule.axes.feed)
+    if unfit := tuple(metric_problems(stages, batch_size)):
+        raise Rejected(*unfit)
     return Plan(
         spec=spec,
         assignments=assignments or {},
@@ -132,55 +143,34 @@ def _attempt(problems: list[Diagnostic], step: Callable[[], T]) -> T | None:
         return None
 
 
+def _settings_of(layouts: Sequence[Layout], settings: Sequence[Alignment]) -> Mapping[str, Alignment]:
+    """For each part the settings of the stage that is about it, which also say how it begins."""
+    stages = zip(layouts, settings, strict=True)
+    return {name: alignment for layout, alignment in stages for name in layout.newest}
+
+
 def _starts(
     problems: list[Diagnostic],
+    model: nn.Module,
     sites: Sequence[Site],
     recipes: Sequence[Recipe],
-    settings: Sequence[Alignment],
-) -> list[tuple[Start, str]]:
+    settings: Mapping[str, Alignment],
+) -> dict[str, PartStart]:
     """How each replacement begins, and why."""
-    chosen = [
-        _attempt(problems, lambda s=site, r=recipe, a=alignment: choose_start(s, r, a.start))
-        for site, recipe, alignment in zip(sites, recipes, settings, strict=True)
-    ]
-    return [start for start in chosen if start is not None]
-
-
-def _stages(
-    traced: Trace,
-    flops: Mapping[str, int],
-    parts: Sequence[Part],
-    settings: Sequence[Alignment],
-    starts: Sequence[tuple[Start, str]],
-) -> tuple[Stage, ...]:
-    """The progressive schedule: stage t introduces part t and trains parts 1 to t (paper, section 3.2)."""
-    stages: list[Stage] = []
-    for number, (alignment, (start, reason)) in enumerate(zip(settings, starts, strict=True), start=1):
-        introduced = parts[:number]
-        taps = tuple(Tap(part=p.name, node=p.node, shape=p.output_shape) for p in introduced)
-        stages.append(
-            Stage(
-                number=number,
-                introduces=(introduced[-1].name,),
-                trains=tuple(p.name for p in introduced),
-                taps=taps,
-                alignment=alignment,
-                start=start,
-                start_reason=reason,
-                guide_share=executed_share(traced, flops, [tap.node for tap in taps]),
-                trainable_parameters=sum(p.parameters_after for p in introduced),
-            )
-        )
-    return tuple(stages)
+    starts: dict[str, PartStart] = {}
+    for site, recipe in zip(sites, recipes, strict=True):
+        wanted, module = settings[site.name].start, model.get_submodule(site.path)
+        chosen = _attempt(problems, lambda s=site, r=recipe, w=wanted, m=module: choose_start(s, r, w, m))
+        if chosen is not None:
+            starts[site.name] = PartStart(part=site.name, start=chosen[0], reason=chosen[1])
+    return starts
 
 
 def _notes(stages: Sequence[Stage], batch_size: int | None) -> list[str]:
     """Biased CKA saturates when features outnumber samples (Kornblith et al. 2019, section 6)."""
     if batch_size is None:
         return []
-    widths = {
-        tap.node: _features(tap.shape) for s in stages if s.alignment.metric.name == "cka" for tap in s.taps
-    }
+    widths = {tap.node: _features(tap.shape) for s in stages if _biased(s) for tap in s.taps}
     wide = [d for d in widths.values() if d > batch_size]
     if not wide:
         return []
@@ -189,6 +179,10 @@ def _notes(stages: Sequence[Stage], batch_size: int | None) -> list[str]:
         f"samples ({batch_size}): biased CKA is high there even for unrelated activations, so read it "
         "against the chance level that a run reports beside it (THX507)"
     ]
+
+
+def _biased(stage: Stage) -> bool:
+    return stage.alignment.metric.name == "cka" and stage.alignment.rows.kind == "samples"
 
 
 def _features(shape: Sequence[int | str]) -> int:

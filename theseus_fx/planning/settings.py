@@ -27,12 +27,15 @@ def alignments(schedule: Schedule, stages: int) -> tuple[Alignment, ...]:
         merged.append(
             Alignment(
                 budget=budget,
+                until=own.until if own and own.budget else schedule.until,
                 lr=lr,
+                rows=own.rows if own and own.rows else schedule.rows,
                 metric=own.metric if own and own.metric else schedule.metric,
                 optimizer=own.optimizer if own and own.optimizer else schedule.optimizer,
                 weight_decay=_first(own.weight_decay if own else None, schedule.weight_decay),
                 clip=own.clip if own and own.clip is not None else schedule.clip,
                 start=own.start if own and own.start else schedule.start,
+                gates=schedule.gates if own is None or own.gates is None else own.gates,
             )
         )
     problems = [*_beyond(schedule, stages)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from torch import nn
+
 from theseus_fx.graph.values import ValueInfo
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Start
@@ -17,16 +19,19 @@ ACTIVATION_LIMIT = 4 * 2**30
 """A fit holds inputs and outputs of its samples in float32; bytes above which it is not the default."""
 
 
-def choose_start(site: Site, recipe: Recipe, wanted: Start | None) -> tuple[Start, str]:
+def choose_start(
+    site: Site, recipe: Recipe, wanted: Start | None, module: nn.Module | None = None
+) -> tuple[Start, str]:
     """The start of a replacement and the reason for it.
 
     Args:
         site: the part.
         recipe: its replacement.
         wanted: what the spec asks for; None: a fit where the recipe has the form for one, else random.
+        module: the guide's module, on any device, from which a copy would be made.
 
     Raises:
-        Rejected: THX508 where the spec asks for a fit that the replacement does not allow.
+        Rejected: THX508 where the spec asks for a fit or a copy that the replacement does not allow.
     """
     form = recipe.low_rank_form()
     if wanted is None:
@@ -39,6 +44,16 @@ def choose_start(site: Site, recipe: Recipe, wanted: Start | None) -> tuple[Star
                 primary=Label(wanted.span or site.rule.replacement.span, "asked for here"),
                 secondary=(Label(site.rule.replacement.span, "the replacement"),),
                 help=(problem[1],),
+            )
+        )
+    if wanted.kind == "copy" and (problem := _no_copy(recipe, module)):
+        raise Rejected(
+            Diagnostic(
+                code="THX508",
+                message=f"`{site}` cannot start as a copy: {problem}",
+                primary=Label(wanted.span or site.rule.replacement.span, "asked for here"),
+                secondary=(Label(site.rule.replacement.span, "the replacement"),),
+                help=("write `init = random`",),
             )
         )
     return wanted, "as the spec says"
@@ -75,6 +90,26 @@ def _obstacle(form: LowRankForm | None, site: Site, start: Start) -> tuple[str, 
             "write `fit(samples = N)` with fewer samples, or `init = random`",
         )
     return None
+
+
+def _no_copy(recipe: Recipe, module: nn.Module | None) -> str | None:
+    """Why the guide's tensors do not fill the replacement one by one, if they do not."""
+    if module is None:
+        return "there is no one module of the guide to copy from"
+    theirs = [tuple(tensor.shape) for tensor in module.state_dict().values()]
+    ours = [tuple(tensor.shape) for tensor in recipe.make(device="meta").state_dict().values()]
+    if len(theirs) != len(ours):
+        return f"the guide's part has {_tensors(len(theirs))} and the replacement {_tensors(len(ours))}"
+    pairs = zip(theirs, ours, strict=True)
+    unlike = next((position for position, (a, b) in enumerate(pairs) if a != b), None)
+    if unlike is None:
+        return None
+    shapes = [" x ".join(map(str, shape[unlike])) or "scalar" for shape in (theirs, ours)]
+    return f"tensor {unlike + 1} is {shapes[0]} in the guide's part and {shapes[1]} in the replacement"
+
+
+def _tensors(count: int) -> str:
+    return "1 tensor" if count == 1 else f"{count} tensors"
 
 
 def _has_features(value: ValueInfo, count: int) -> bool:

@@ -92,10 +92,11 @@ def _introduce(
     job: Job, stage: Stage, name: str, parts: Mapping[str, nn.Module], start: Literal["planned", "random"]
 ) -> nn.Module:
     part = job.plan.part(name)
-    if start == "random" or stage.start.kind == "random":
+    planned = stage.start_of(name)
+    if start == "random" or planned.kind == "random":
         return random_start(job, part)
     job.session.observer.say(f"fitting {part.name} {part.path}")
-    return fitted_start(job, part, parts, stage.start)
+    return fitted_start(job, part, parts, planned)
 
 
 def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Phase:
@@ -108,7 +109,7 @@ def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Pha
         batch = job.train_batch(step, stream=f"stage {stage.number}")
         outputs = program(*batch.inputs)
         losses = [cka_loss(a, b) for a, b in zip(outputs.target_taps, outputs.guide_taps, strict=True)]
-        values = {tap.part: 1 - loss.detach() for tap, loss in zip(stage.taps, losses, strict=True)}
+        values = {str(tap.part): 1 - loss.detach() for tap, loss in zip(stage.taps, losses, strict=True)}
         return StepOutcome(loss=torch.stack(losses).mean(), values=values, samples=len(batch.labels))
 
     newest = job.plan.part(stage.introduces[-1])
@@ -144,8 +145,11 @@ def _similarities(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> dic
     found: dict[str, dict[str, float]] = {}
     for tap, a, b in zip(stage.taps, outputs.target_taps, outputs.guide_taps, strict=True):
         gram = GuideGram.of(b)
-        order = torch.Generator().manual_seed(stable_seed(job.session.seed, "chance", tap.part))
-        found[tap.part] = {"similarity": float(cka(a, gram)), "chance": float(chance_level(a, gram, order))}
+        order = torch.Generator().manual_seed(stable_seed(job.session.seed, "chance", str(tap.part)))
+        found[str(tap.part)] = {
+            "similarity": float(cka(a, gram)),
+            "chance": float(chance_level(a, gram, order)),
+        }
     return found
 
 
@@ -162,15 +166,15 @@ def _stage_record(
     return {
         "stage": stage.number,
         "parts": list(stage.introduces),
-        "start": stage.start.kind,
+        "start": " and ".join(sorted({start.start.kind for start in stage.starts})),
         "steps": taken,
         "taps": {
-            tap.part: {
-                "before": before[tap.part]["similarity"],
-                "after": after[tap.part]["similarity"],
-                "chance": after[tap.part]["chance"],
+            name: {
+                "before": before[name]["similarity"],
+                "after": similarity["similarity"],
+                "chance": similarity["chance"],
             }
-            for tap in stage.taps
+            for name, similarity in after.items()
         },
         "validation": job.evaluate(job.hybrid(parts), Split.VALIDATION),
     }

@@ -144,7 +144,7 @@ def _baselines(job: Job, converted: Outcome) -> dict[str, Outcome]:
         for name, steps in baseline_steps(job).items():
             outcomes[name] = naive(job, name, steps=steps)
     if "random_start" in methods:
-        planned = {stage.start.kind for stage in job.plan.stages}
+        planned = {start.start.kind for stage in job.plan.stages for start in stage.starts}
         same = planned == {"random"}
         outcomes["random_start"] = converted if same else by_schedule(job, "random_start", start="random")
     return outcomes

@@ -38,6 +38,9 @@ def rate(value: Mapping[str, Any]) -> str:
     peaks = " | ".join("none" if c is None else f"{c:.3g}" for c in value["candidates"])
     if value["shape"] == "constant" and value["warmup"] is None:
         return peaks
+    if value["plateau"] is not None:
+        plateau = value["plateau"]
+        return f"plateau({peaks}, x {plateau['factor']:g} after {amount(plateau['patience'])})"
     warmup = "" if value["warmup"] is None else f", warmup {amount(value['warmup'])}"
     return f"{value['shape']}({peaks}{warmup})"
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from theseus_fx.cli.views.numbers import amount, count, flops, rate, shape
 from theseus_fx.cli.views.pairs import pair_stages
+from theseus_fx.cli.views.schedule import budget, optimizer, schedule_lines
 
 _OPTIONAL = ("padding", "stride", "bias", "padding_mode", "groups", "dilation")
 
@@ -29,7 +30,7 @@ def _headline(plan: Mapping[str, Any]) -> Text:
     guide = plan["guide"]
     inputs = ", ".join(f"{i['name']} {shape(i['shape'])} {i['dtype']}" for i in guide["inputs"])
     model = f"{guide['model']} -> {plan['target']['model']}" if plan["target"] else guide["model"]
-    facts = [model, plan["spec"]["path"], f"schedule {plan['schedule']}", f"input {inputs}"]
+    facts = [model, plan["spec"]["path"], f"schedule {plan['schedule']['kind']}", f"input {inputs}"]
     if plan["batch_size"] is not None:
         facts.append(f"batch {plan['batch_size']}")
     facts += [f"{name} = {value}" for name, value in plan["spec"]["params"].items()]
@@ -52,31 +53,26 @@ def _stages(plan: Mapping[str, Any]) -> Table:
         table.add_row(
             "0", "guide", "trained first", "", "", "", amount(trained["for"]), rate(trained["lr"]), "random"
         )
+    starts = {init["part"]: init for stage in plan["stages"] for init in stage["init"]}
     for stage in plan["stages"]:
-        for name in stage["introduces"]:
+        shared = (f"{100 * stage['guide_share']:.1f} %", budget(stage), rate(stage["lr"]))
+        for position, name in enumerate(stage["newest"]):
             part = parts[name]
-            tap = next(tap for tap in stage["taps"] if tap["part"] == name)
+            taps = [tap["shape"] for tap in stage["taps"] if tap["part"] == name]
             table.add_row(
-                str(stage["number"]),
+                str(stage["number"]) if position == 0 else "",
                 f"{name} {part['path']}",
                 f"{_module(part['guide_module'])} -> {_replacement(part)}",
-                shape(tap["shape"]),
+                ", ".join(map(shape, taps)) or "output",
                 f"{count(part['parameters']['before'])} -> {count(part['parameters']['after'])}",
-                f"{100 * stage['guide_share']:.1f} %",
-                amount(stage["for"]),
-                rate(stage["lr"]),
-                _start(stage["init"]),
+                *(shared if position == 0 else ("", "", "")),
+                _start(starts[name]),
             )
     return table
 
 
 def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
-    metrics = sorted({stage["metric"]["name"] for stage in plan["stages"]})
-    trained = "the target up to its tap" if plan["target"] else "all replacements so far"
-    yield Text(
-        f"each stage trains {trained} to match the guide at their taps ({', '.join(metrics)})",
-        style="dim",
-    )
+    yield from schedule_lines(plan)
     for step in plan["recalibrate"]:
         many = f"{step['modules']} {step['module_class']}"
         yield Text(f"then recalibrate {many} over {amount(step['over'])}")
@@ -85,8 +81,8 @@ def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
         clip = "" if tune["clip"] is None else f", clip {tune['clip']:g}"
         loss = " + ".join(_term(term) for term in tune["loss"])
         yield Text(
-            f"then fine-tune for {amount(tune['for'])}: {tune['optimizer']}, lr {rate(tune['lr'])}{clip}, "
-            f"loss {loss}"
+            f"then fine-tune for {amount(tune['for'])}: {optimizer(tune['optimizer'])}, "
+            f"lr {rate(tune['lr'])}{clip}, loss {loss}"
         )
     if plan["compare"] is not None:
         yield Text(f"beside it: {', '.join(plan['compare']['methods'])}")

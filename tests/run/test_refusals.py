@@ -1,0 +1,110 @@
+"""What a run cannot carry out is refused before anything starts, each thing with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from theseus_fx import api
+from theseus_fx.lang import words
+from theseus_fx.lang.diagnostics import Diagnostic, Rejected
+from theseus_fx.run import refusals
+
+SPEC = """theseus 1
+use "std/low_rank.thx"
+guide net = small_resnet(width = 2, channels = 1)
+data = digits(canvas = 8, batch = 64)
+task = classification(classes = 10)
+rule conv {{ match Conv2d as c in "layer3*"  replace with LowRankLinear(c, rank = 2) }}
+schedule {schedule}
+finetune {{ {finetune} }}
+compare {compare}
+"""
+PLAIN = "progressive { lr = 1e-3  for = 1 steps  init = random }"
+TUNE = "lr = 1e-3  for = 1 steps"
+
+
+def refused(
+    folder: Path, *, schedule: str = PLAIN, finetune: str = TUNE, compare: str = "naive"
+) -> tuple[Diagnostic, ...]:
+    """What a run says; it must leave no trace."""
+    made = api.plan(SPEC.format(schedule=schedule, finetune=finetune, compare=compare))
+    with pytest.raises(Rejected) as caught:
+        api.run_plan(made, out=folder / "run")
+    assert not (folder / "run").exists()
+    for diagnostic in caught.value.diagnostics:
+        assert diagnostic.code == "THX820"
+        assert diagnostic.help
+        assert diagnostic.render()
+    return caught.value.diagnostics
+
+
+def blamed(diagnostics: tuple[Diagnostic, ...]) -> list[str]:
+    return [d.primary.span.text if d.primary else "" for d in diagnostics]
+
+
+SCHEDULES = [
+    ("progressive { introduce = upfront  BASE }", ["introduce = upfront"]),
+    ("progressive { train = newest  BASE }", ["train = newest"]),
+    ("progressive { feed = guide  BASE }", ["feed = guide"]),
+    ("sequential { BASE }", ["sequential"]),
+    ("independent { BASE }", ["independent", "independent"]),
+    ("progressive { metric = dmnn(k = 3)  BASE }", ["dmnn(k = 3)"]),
+    ("progressive { metric = ucka  BASE }", ["ucka"]),
+    ("progressive { metric = mse  BASE }", ["mse"]),
+    ("progressive { metric = distill  BASE }", ["distill"]),
+    ("progressive { optimizer = adam  BASE }", ["adam"]),
+    ("progressive { require cka > 0.5  BASE }", ["cka > 0.5"]),
+    ("progressive { BASE  stage 2 { lr = plateau(1e-4) } }", ["plateau(1e-4)"]),
+    ("progressive { BASE  stage 2 { lr = linear(1e-4) } }", ["linear(1e-4)"]),
+    ("progressive { BASE  stage 2 { for = until(loss < 1, at_most = 2 steps) } }", ["loss < 1"]),
+    ("progressive { BASE  stage 2 { metric = ucka }  stage 3 { metric = ucka } }", ["ucka", "ucka"]),
+]
+
+
+@pytest.mark.parametrize(("schedule", "places"), SCHEDULES)
+def test_each_thing_of_a_schedule(tmp_path: Path, schedule: str, places: list[str]) -> None:
+    found = refused(tmp_path, schedule=schedule.replace("BASE", "lr = 1e-3  for = 1 steps  init = random"))
+    assert sorted(blamed(found)) == sorted(places)
+
+
+def test_each_thing_after_the_schedule(tmp_path: Path) -> None:
+    tune = "lr = linear(1e-3)  for = 1 steps  optimizer = sgd  loss = cross_entropy + 0.5 * mse(net)"
+    found = refused(tmp_path, finetune=tune, compare="naive, scratch, distillation { lr = plateau(1e-3) }")
+    expected = ["linear(1e-3)", "sgd", "mse(net)", "scratch", "distillation", "plateau(1e-3)"]
+    assert sorted(blamed(found)) == sorted(expected)
+
+
+def test_a_copy_is_refused(tmp_path: Path) -> None:
+    text = SPEC.format(schedule=PLAIN.replace("random", "copy"), finetune=TUNE, compare="naive")
+    conv = "Conv2d(c.out.channels, c.kernel_size, padding = c.padding, stride = c.stride, bias = false)"
+    made = api.plan(text.replace("LowRankLinear(c, rank = 2)", conv))
+    with pytest.raises(Rejected) as caught:
+        api.run_plan(made, out=tmp_path / "run")
+    assert blamed(caught.value.diagnostics) == ["copy"]
+
+
+def test_what_can_be_run_is_known_to_the_language() -> None:
+    assert set(refusals.METRICS) <= set(words.METRICS)
+    assert set(refusals.OPTIMIZERS) <= set(words.OPTIMIZERS)
+    assert set(refusals.LOSSES) <= set(words.LOSSES)
+    assert set(refusals.METHODS) <= set(words.METHODS)
+
+
+RUNS = [
+    "joint { BASE }",
+    "progressive { order = reverse  group = 2  BASE }",
+    'progressive { order = [3, 1, 2]  group by "layer{i}"  BASE }',
+]
+
+
+@pytest.mark.parametrize("schedule", RUNS)
+def test_orders_and_groups_are_carried_out(tmp_path: Path, schedule: str) -> None:
+    text = schedule.replace("BASE", "lr = 1e-3  for = 2 steps  stage 1 { init = fit(samples = 64) }")
+    made = api.plan(SPEC.format(schedule=text, finetune=TUNE, compare="naive"))
+    done = api.run_plan(made, out=tmp_path / "run")
+    stages = done.summary["stages"]
+    assert [stage["parts"] for stage in stages] == [list(stage.introduces) for stage in made.stages]
+    assert [sorted(stage["taps"]) for stage in stages] == [sorted(stage.trains) for stage in made.stages]
+    assert sum(stage["steps"] for stage in stages) == 2 * len(made.stages)
