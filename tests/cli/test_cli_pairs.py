@@ -94,7 +94,7 @@ def test_run_refuses_with_one_diagnostic_before_anything_starts(command: Command
     said = command("run", "transfer.thx", "--out", "out")
     assert said.code == 1
     assert said.err.count("error[") == 1
-    assert "error[THX820]: the target `small` can be planned, and cannot be trained yet" in said.err
+    assert "error[THX820]: `run` cannot carry out the target `small`, a network of its own, yet" in said.err
     assert "transfer.thx:3:1" in said.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["transfer.thx"]
 
@@ -113,7 +113,7 @@ def test_a_saved_plan_is_read_back_and_refused_likewise(command: Command, tmp_pa
 
 def test_windows_that_cross_a_layer_are_named_with_what_to_write(command: Command, tmp_path: Path) -> None:
     spec = (SPECS / "resnet50_to_resnet18.thx").read_text()
-    (tmp_path / "naive.thx").write_text(spec.replace('in big   split by "layer{i}"', "in big every 2"))
+    (tmp_path / "naive.thx").write_text(spec.replace('in big  split by "layer{i}"', "in big every 2"))
     said = command("plan", "naive.thx")
     assert said.code == 1
     assert "error[THX423]" in said.err

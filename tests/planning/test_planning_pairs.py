@@ -83,7 +83,7 @@ def test_progressive_trains_the_target_up_to_its_tap(plan: Plan) -> None:
         assert stage.trains == tuple(f"block[{i}]" for i in range(1, number + 1))
         assert [tap.node for tap in stage.taps] == [pair.guide.node for pair in plan.pairs[:number]]
         assert stage.trainable_parameters == sum(pair.target.parameters for pair in plan.pairs[:number])
-        assert stage.start.kind == "given"
+        assert [start.start.kind for start in stage.starts] == ["given"]
 
 
 def test_shares_follow_from_the_flops(plan: Plan) -> None:
@@ -102,7 +102,9 @@ def test_the_json(plan: Plan) -> None:
     assert [*first] == ["name", "pair", "guide", "target", "trains"]
     assert [*first["guide"]] == [*first["target"]] == ["blocks", "node", "shape", "parameters", "flops"]
     assert made["parts"] == []
-    assert made["stages"][0]["init"] == {"kind": "given", "reason": "as `target small` builds it"}
+    assert made["stages"][0]["init"] == [
+        {"part": "block[1]", "kind": "given", "reason": "as `target small` builds it"}
+    ]
     assert made["target"]["fingerprint"] != made["guide"]["fingerprint"]
     assert api.plan(text()).as_json() == made
 

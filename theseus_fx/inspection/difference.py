@@ -30,7 +30,7 @@ from theseus_fx.inspection.sides import Settings, Side
 
 SCHEMA = 1
 
-_DERIVED = frozenset(("number", "introduces", "guide_share", "trainable_parameters"))
+_DERIVED = frozenset(("number", "introduces", "guide_share", "target_share", "trainable_parameters"))
 """Of a stage's JSON, what follows from the rest."""
 _OF_PARTS = frozenset(("path", "recipe", "parameters", "flops"))
 """Of a part's JSON, what is said elsewhere, or follows from the guide and the replacement's text."""
@@ -182,22 +182,30 @@ def _survival(
 
 
 def _stages(plan: Mapping[str, Any]) -> list[StageFacts]:
-    parts = {part["name"]: part for part in plan["parts"]}
+    parts = {part["name"]: part for part in (*plan["parts"], *map(_as_part, plan["pairs"]))}
     return [_stage(stage, parts) for stage in plan["stages"]]
 
 
 def _stage(stage: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> StageFacts:
     """The stage with modules of the guide in the place of part names, which are only numbers in order."""
     settings = {key: value for key, value in stage.items() if key not in _DERIVED}
-    settings["trains"] = [parts[name]["path"] for name in stage["trains"]]
+    for names in ("trains", "newest"):
+        settings[names] = [parts[name]["path"] for name in stage[names]]
     settings["taps"] = [tap["node"] for tap in stage["taps"]]
-    settings["init"] = {key: value for key, value in stage["init"].items() if key != "reason"}
+    settings["guide_inputs"] = [nodes for fed in stage["guide_inputs"] for nodes in fed["nodes"]]
+    starts = [{key: start[key] for key in start if key not in ("part", "reason")} for start in stage["init"]]
+    settings["init"] = starts[0] if len(starts) == 1 else starts
     for name in stage["introduces"]:
         part = parts[name]
         prefix = f"{part['path']}." if len(stage["introduces"]) > 1 else "part."
         settings |= {f"{prefix}{key}": value for key, value in part.items() if key not in _OF_PARTS}
     paths = tuple(parts[name]["path"] for name in stage["introduces"])
     return StageFacts(number=stage["number"], paths=paths, settings=settings)
+
+
+def _as_part(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """A pair under the path of the target's block."""
+    return {**pair, "path": pair["target"]["blocks"][-1]}
 
 
 def _stage_changes(a: StageFacts, b: StageFacts) -> tuple[Change, ...]:

@@ -14,7 +14,19 @@ from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.saved import read_plan
 
 _KEYS = frozenset(
-    ("guide", "schedule", "parts", "stages", "recalibrate", "finetune", "compare", "totals", "spec")
+    (
+        "guide",
+        "schedule",
+        "parts",
+        "pairs",
+        "target",
+        "stages",
+        "recalibrate",
+        "finetune",
+        "compare",
+        "totals",
+        "spec",
+    )
 )
 
 Settings = Mapping[str, Any]
@@ -44,6 +56,9 @@ class Side:
         found |= _nested("guide.trained_by", guide["trained_by"])
         for given in guide["inputs"]:
             found[f"input.{given['name']}"] = {"dtype": given["dtype"], "shape": given["shape"]}
+        if self.spec.target is not None:
+            found |= _call("target", self.spec.target.model)
+            found["target.architecture"] = self.plan["target"]["fingerprint"]
         if self.spec.data is not None:
             found |= _call("data", self.spec.data)
         if self.spec.task is not None:
@@ -59,7 +74,8 @@ class Side:
     def rest(self) -> Settings:
         """Settings that no work depends on by themselves: what they change shows elsewhere."""
         params = {f"param.{name}": value for name, value in self.plan["spec"]["params"].items()}
-        return {"schedule": self.plan["schedule"], **params, **_nested("compare", self.plan["compare"])}
+        schedule = _nested("schedule", self.plan["schedule"])
+        return {**schedule, **params, **_nested("compare", self.plan["compare"])}
 
 
 def planned(name: str, plan: Plan) -> Side:

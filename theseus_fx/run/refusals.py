@@ -13,7 +13,7 @@ from theseus_fx.planning.plan import Plan, Stage
 METRICS = ("cka",)
 RATES = ("constant", "cosine")
 OPTIMIZERS = ("adamw",)
-STARTS = ("random", "fit")
+STARTS = ("random", "fit", "given")
 LOSSES = ("cross_entropy", "distill")
 METHODS = ("naive", "random_start")
 
@@ -76,7 +76,7 @@ def _of_stage(stage: Stage) -> Iterator[Refusal]:
     yield from _of_steps(settings.lr, settings.optimizer)
     for start in stage.starts:
         if start.start.kind not in STARTS:
-            yield start.start.span, f"`init = {start.start.kind}`", f"a run can start with {_names(STARTS)}"
+            yield start.start.span, f"`init = {start.start.kind}`", "a run can start with `random` and `fit`"
 
 
 def _of_training(training: Training) -> Iterator[Refusal]:
