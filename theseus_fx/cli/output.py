@@ -29,7 +29,7 @@ def print_json(value: object) -> None:
 
 def print_markdown(text: str) -> None:
     """Markdown: set for a terminal, as it is written for a file or a pipe."""
-    out = console()
+    out = Console(highlight=False)
     if not out.is_terminal:
         click.echo(text)
         return
