@@ -56,6 +56,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_grammar_and_specs_are_inside(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "theseus_fx/_shipped/grammar/thx.lark" in names
+    assert "theseus_fx/_shipped/grammar/thx.tmLanguage.json" in names
     for spec in (ROOT / "specs").rglob("*.thx"):
         assert f"theseus_fx/_shipped/specs/{spec.relative_to(ROOT / 'specs')}" in names
     for page in (ROOT / "theseus_fx").rglob("*.md"):
@@ -71,3 +72,12 @@ def test_it_checks_and_plans(installed: Path, tmp_path: Path) -> None:
     assert len(plan["stages"]) == 20
     assert "$ theseus-fx plan spec.thx" in run(installed, "explain", "THX402", cwd=tmp_path)
     assert run(installed, "explain", "rule", cwd=tmp_path).startswith("# rule: ")
+
+
+def test_it_formats_and_pygments_knows_the_language(installed: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "mine.thx"
+    spec.write_text("theseus 1 data=digits")
+    assert run(installed, "fmt", "mine.thx", cwd=tmp_path) == "mine.thx\n"
+    assert spec.read_text() == "theseus 1\n\ndata = digits\n"
+    program = "from pygments.lexers import get_lexer_by_name; print(type(get_lexer_by_name('thx')).__name__)"
+    assert run(installed.with_name("python"), "-c", program, cwd=tmp_path) == "ThxLexer\n"

@@ -9,16 +9,17 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from theseus_fx.data.registry import declared_batch, declared_classes, declared_inputs, open_source
+from theseus_fx.data.inputs import guide_inputs
+from theseus_fx.data.registry import declared_batch, declared_classes, open_source
 from theseus_fx.data.source import DataSource
 from theseus_fx.data.tasks import check_classes
-from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang import loader
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Spec
+from theseus_fx.models.from_python import trusting
 from theseus_fx.models.resolve import build
 from theseus_fx.planning.plan import Plan
-from theseus_fx.planning.planner import make_plan, spec_inputs
+from theseus_fx.planning.planner import make_plan
 from theseus_fx.planning.saved import check_same, check_spec, read_plan
 from theseus_fx.run import environment
 from theseus_fx.run.conversion import Conversion, begin, carry_out, check_unchanged
@@ -28,6 +29,7 @@ from theseus_fx.run.folder import create, first_free, locked, read_json
 from theseus_fx.run.guide import default_cache
 from theseus_fx.run.interrupt import StopRequest, stop_on_interrupt
 from theseus_fx.run.session import Session
+from theseus_fx.run.unsupported import refuse_pairs
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -38,6 +40,7 @@ def plan(
     model: nn.Module | None = None,
     data: DataSource | None = None,
     set: Mapping[str, str] | None = None,  # noqa: A002 - the command line's word
+    trust: bool = False,
 ) -> Plan:
     """Compiles a spec against its guide; reads no weights and no data, needs no network.
 
@@ -47,11 +50,13 @@ def plan(
             changed, and may be on the meta device.
         data: a data source of yours, which declares the inputs where the spec has no `data` and no `input`.
         set: values for params of the spec, as text.
+        trust: whether Python files that the spec names (`python("models.py").MyNet`) may be run.
 
     Raises:
         Rejected: every mistake of the first phase that has one; `error.diagnostics` are values.
     """
-    return _compile(_read(spec, set or {}, guide_required=model is None), model, data, set or {})
+    with trusting(trust):
+        return _compile(_read(spec, set or {}, guide_required=model is None), model, data, set or {})
 
 
 def convert(
@@ -65,6 +70,7 @@ def convert(
     set: Mapping[str, str] | None = None,  # noqa: A002
     observer: Observer | None = None,
     cache: Path | None = None,
+    trust: bool = False,
 ) -> Conversion:
     """Plans and runs a conversion: the same as `theseus-fx run`.
 
@@ -78,6 +84,7 @@ def convert(
         set: values for params of the spec, as text.
         observer: watches the run.
         cache: where guides trained by a spec are kept; None: `theseus_fx.run.guide.default_cache()`.
+        trust: as for `plan`.
 
     Returns:
         The converted model, the summary and the run folder.
@@ -86,9 +93,17 @@ def convert(
         Rejected: whatever is wrong with spec, model, data or files.
         Interrupted: Ctrl-C; `resume` goes on.
     """
-    made = plan(spec, model=model, data=data, set=set)
+    made = plan(spec, model=model, data=data, set=set, trust=trust)
     return run_plan(
-        made, model=model, data=data, out=out, seed=seed, device=device, observer=observer, cache=cache
+        made,
+        model=model,
+        data=data,
+        out=out,
+        seed=seed,
+        device=device,
+        observer=observer,
+        cache=cache,
+        trust=trust,
     )
 
 
@@ -102,8 +117,10 @@ def run_plan(
     device: Device = "auto",
     observer: Observer | None = None,
     cache: Path | None = None,
+    trust: bool = False,
 ) -> Conversion:
     """Carries out a plan in a new folder; arguments as for `convert`."""
+    refuse_pairs(made)
     chosen = environment.choose_device(device)
     base = _folder_of(made.spec)
     source = data or _open(made.spec, base)
@@ -116,7 +133,7 @@ def run_plan(
         "assignments": dict(made.assignments),
         "threads": torch.get_num_threads(),
     }
-    with locked(folder):
+    with locked(folder), trusting(trust):
         begin(made, session=session, source=source, options=options)
         return _carry_out(made, session, source, model, cache, threads=options["threads"])
 
@@ -128,6 +145,7 @@ def resume(
     data: DataSource | None = None,
     observer: Observer | None = None,
     cache: Path | None = None,
+    trust: bool = False,
 ) -> Conversion:
     """Goes on with a run that was stopped or killed; a finished one gives its result again.
 
@@ -137,6 +155,7 @@ def resume(
         data: the data source, where the run was given one as an object.
         observer: watches the run.
         cache: as for `convert`.
+        trust: as for `plan`; what is run is the text that the run folder has kept.
 
     Raises:
         Rejected: THX703 where there is no run, THX704 where spec, model, data or device have changed.
@@ -144,30 +163,37 @@ def resume(
     folder = Path(folder)
     run = read_json(folder / "run.json")
     _demand(folder, run["handed_over"], model, data)
-    made = _compile(_kept_spec(folder, run, model), model, data, run["assignments"])
+    with trusting(trust):
+        made = _compile(_kept_spec(folder, run, model), model, data, run["assignments"])
     device = environment.choose_device(run["device"])
     source = data or _open(made.spec, Path(run["data_folder"]))
     check_unchanged(made, folder=folder, source=source, device=device.type)
     session = _session(folder, device, run["seed"], observer)
-    with locked(folder):
+    with locked(folder), trusting(trust):
         return _carry_out(made, session, source, model, cache, threads=run["threads"])
 
 
-def load(folder: str | Path, *, guide: nn.Module | None = None) -> nn.Module:
+def load(folder: str | Path, *, guide: nn.Module | None = None, trust: bool = False) -> nn.Module:
     """The converted model of a finished run: an ordinary `nn.Module`, on the CPU, in eval mode.
 
     Args:
         folder: of the run.
         guide: the guide's architecture, where the run was given one as an object.
+        trust: whether code of the spec's own Python files, kept in the folder, may be run.
 
     Raises:
-        Rejected: THX703, THX704.
+        Rejected: THX308, THX703, THX704.
     """
-    return load_model(Path(folder), guide=guide)
+    with trusting(trust):
+        return load_model(Path(folder), guide=guide)
 
 
-def open_plan(path: str | Path) -> Plan:
+def open_plan(path: str | Path, *, trust: bool = False) -> Plan:
     """A saved plan, made again from the same spec and model and found equal.
+
+    Args:
+        path: of the JSON.
+        trust: as for `plan`.
 
     Raises:
         Rejected: THX506 where it is no plan, THX505 where spec or model have changed since.
@@ -176,7 +202,7 @@ def open_plan(path: str | Path) -> Plan:
     saved = read_plan(path)
     check_spec(path, saved)
     assignments: dict[str, str] = saved["spec"]["assignments"]
-    made = plan(Path(saved["spec"]["path"]), set=assignments)
+    made = plan(Path(saved["spec"]["path"]), set=assignments, trust=trust)
     check_same(path, saved, made)
     return made
 
@@ -198,27 +224,16 @@ def _compile(
         name, net = spec.guide.model.name, build(spec.guide.model, device=torch.device("meta"), weights=False)
     else:
         raise ValueError("the loader accepts a spec without a guide only where one is handed over")
+    target = spec.target and build(spec.target.model, device=torch.device("meta"), weights=False)
     batch = data.batch_size if data else declared_batch(spec.data) if spec.data else None
     return make_plan(
-        spec, net, guide=name, inputs=_inputs(spec, data), batch_size=batch, assignments=assignments
-    )
-
-
-def _inputs(spec: Spec, data: DataSource | None) -> tuple[InputSpec, ...]:
-    """What the guide is traced on: declared by the spec, else by the data."""
-    if spec.inputs:
-        return spec_inputs(spec.inputs)
-    if data is not None:
-        return data.inputs
-    if spec.data is not None:
-        return declared_inputs(spec.data)
-    raise Rejected(
-        Diagnostic(
-            code="THX207",
-            message="nothing says what the guide's input looks like",
-            primary=Label(spec.guide.span, "its input has no shape") if spec.guide else None,
-            help=("write `input image: f32[batch, 3, 224, 224]`, or a `data` sentence",),
-        )
+        spec,
+        net,
+        guide=name,
+        target=target,
+        inputs=guide_inputs(spec, data),
+        batch_size=batch,
+        assignments=assignments,
     )
 
 

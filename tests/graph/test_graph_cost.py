@@ -49,6 +49,22 @@ def test_a_replacement_may_take_several_inputs() -> None:
     assert module_flops(Product(), value, value) == 2 * 3 * 4 * 3
 
 
+def test_attention_counts_its_matrix_products() -> None:
+    layer = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x, x, x, need_weights=False)[0]
+
+    traced = trace(Attention(), [InputSpec(name="x", dtype=torch.float32, shape=("batch", 5, 8))])
+    projections, products = 2 * 5 * 8 * 4 * 8, 2 * 2 * 5 * 5 * 8
+    assert sum(forward_flops(traced, Attention()).values()) == projections + products
+
+
 def test_a_model_that_reads_a_number_from_a_tensor_can_be_counted() -> None:
     class Normed(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torchvision
 from torch import nn
 
 from theseus_fx.graph.program import stage_program, target_program
+from theseus_fx.graph.slices import Placement
 from theseus_fx.graph.surgery import convert
 from theseus_fx.graph.trace import Trace, trace
 from theseus_fx.graph.values import InputSpec
@@ -41,6 +43,12 @@ def x() -> torch.Tensor:
     return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
+def placed(traced: Trace, modules: Mapping[str, nn.Module]) -> dict[str, Placement]:
+    """Replacements that take all inputs of the calls in whose places they stand."""
+    calls = {call.node: call for call in traced.calls if call.leaf}
+    return {node: Placement(module, calls[node].inputs) for node, module in modules.items()}
+
+
 def other_conv(model: Any) -> nn.Module:
     conv = model.layer3[0].conv1
     return nn.Conv2d(conv.in_channels, conv.out_channels, 3, stride=2, padding=1, bias=False)
@@ -53,7 +61,9 @@ def test_an_identity_replacement_changes_no_bit(traced: Trace, guide: Any, x: to
         "fc": copy.deepcopy(guide.fc),
     }
     taps = ["layer1_0_conv2", "layer2_1_conv1", TAP]
-    program = stage_program(traced, guide, replacements, taps=taps, guide_output=True, target_output=True)
+    program = stage_program(
+        traced, guide, placed(traced, replacements), taps=taps, guide_output=True, target_output=True
+    )
     out = program(x)
     assert all(torch.equal(a, b) for a, b in zip(out.guide_taps, out.target_taps, strict=True))
     assert torch.equal(out.guide_logits, guide(x))
@@ -62,13 +72,15 @@ def test_an_identity_replacement_changes_no_bit(traced: Trace, guide: Any, x: to
 
 def test_the_target_side_equals_the_converted_model(traced: Trace, guide: Any, x: torch.Tensor) -> None:
     new = other_conv(guide)
-    program = stage_program(traced, guide, {TAP: new}, taps=[TAP], guide_output=True, target_output=True)
+    program = stage_program(
+        traced, guide, placed(traced, {TAP: new}), taps=[TAP], guide_output=True, target_output=True
+    )
     converted = convert(guide, {"layer3.0.conv1": new}).eval()
     out = program.eval()(x)
     assert torch.equal(out.target_logits, converted(x))
     assert torch.equal(out.guide_logits, guide(x))
     assert not torch.equal(out.guide_logits, out.target_logits)
-    assert torch.equal(target_program(traced, guide, {TAP: new})(x), converted(x))
+    assert torch.equal(target_program(traced, guide, placed(traced, {TAP: new}))(x), converted(x))
 
 
 def test_gradients_reach_the_replacements_and_nothing_else(
@@ -76,7 +88,12 @@ def test_gradients_reach_the_replacements_and_nothing_else(
 ) -> None:
     early, late = copy.deepcopy(guide.layer1[0].conv1), other_conv(guide)
     program = stage_program(
-        traced, guide, {"layer1_0_conv1": early, TAP: late}, taps=[TAP], guide_output=True, target_output=True
+        traced,
+        guide,
+        placed(traced, {"layer1_0_conv1": early, TAP: late}),
+        taps=[TAP],
+        guide_output=True,
+        target_output=True,
     )
     out = program(x)
     assert not out.guide_taps[0].requires_grad
@@ -93,7 +110,7 @@ def test_gradients_reach_the_replacements_and_nothing_else(
 def test_the_gradient_is_that_of_the_converted_model(traced: Trace, guide: Any, x: torch.Tensor) -> None:
     early = copy.deepcopy(guide.layer1[0].conv1)
     program = stage_program(
-        traced, guide, {"layer1_0_conv1": early}, taps=["layer1_0_conv1"], target_output=True
+        traced, guide, placed(traced, {"layer1_0_conv1": early}), taps=["layer1_0_conv1"], target_output=True
     )
     program(x).target_logits.square().sum().backward()
     reference = copy.deepcopy(guide).requires_grad_(True)
@@ -102,7 +119,9 @@ def test_the_gradient_is_that_of_the_converted_model(traced: Trace, guide: Any, 
 
 
 def test_the_shared_prefix_builds_no_autograd_graph(traced: Trace, guide: Any, x: torch.Tensor) -> None:
-    program = stage_program(traced, guide, {TAP: other_conv(guide)}, taps=["layer2_1_conv2", TAP])
+    program = stage_program(
+        traced, guide, placed(traced, {TAP: other_conv(guide)}), taps=["layer2_1_conv2", TAP]
+    )
     out = program(x.requires_grad_(True))
     assert not out.target_taps[0].requires_grad
     assert out.target_taps[0] is out.guide_taps[0]
@@ -110,7 +129,7 @@ def test_the_shared_prefix_builds_no_autograd_graph(traced: Trace, guide: Any, x
 
 
 def test_what_no_tap_needs_is_cut(traced: Trace, guide: Any) -> None:
-    program = stage_program(traced, guide, {TAP: other_conv(guide)}, taps=[TAP])
+    program = stage_program(traced, guide, placed(traced, {TAP: other_conv(guide)}), taps=[TAP])
     assert "layer3_0_conv1" in program.executed
     assert not any(
         name.startswith(("layer3_0_bn1", "layer4", "fc", "layer3_0_downsample")) for name in program.executed
@@ -127,7 +146,12 @@ def test_the_prefix_runs_once_for_both(traced: Trace, guide: Any, x: torch.Tenso
     for name, module in guide.named_modules():
         module.register_forward_hook(lambda *_, name=name: seen.append(name))
     program = stage_program(
-        traced, guide, {TAP: other_conv(guide)}, taps=[TAP], guide_output=True, target_output=True
+        traced,
+        guide,
+        placed(traced, {TAP: other_conv(guide)}),
+        taps=[TAP],
+        guide_output=True,
+        target_output=True,
     )
     program(x)
     assert seen.count("layer1.0.conv1") == 1
@@ -140,7 +164,7 @@ def test_the_prefix_runs_once_for_both(traced: Trace, guide: Any, x: torch.Tenso
 
 def test_modules_keep_their_identity_and_the_guide_its_mode(traced: Trace, guide: Any) -> None:
     new = nn.Sequential(other_conv(guide), nn.Dropout(0.5))
-    program = stage_program(traced, guide, {TAP: new}, taps=[TAP], target_output=True)
+    program = stage_program(traced, guide, placed(traced, {TAP: new}), taps=[TAP], target_output=True)
     assert program.program.get_submodule(f"replacements.{TAP}") is new
     assert program.program.get_submodule("guide.layer1.0.bn1") is guide.layer1[0].bn1
     program.train()
@@ -160,7 +184,7 @@ def test_taps_come_in_the_order_asked_for(traced: Trace, guide: Any, x: torch.Te
 
 def test_target_program_gives_taps_of_the_hybrid(traced: Trace, guide: Any, x: torch.Tensor) -> None:
     new = other_conv(guide)
-    program = target_program(traced, guide, {TAP: new}, taps=["layer2_1_relu_1", TAP])
+    program = target_program(traced, guide, placed(traced, {TAP: new}), taps=["layer2_1_relu_1", TAP])
     out = program(x)
     assert torch.equal(out.taps[1], new(out.taps[0]))
     assert torch.equal(out.output, convert(guide, {"layer3.0.conv1": new})(x))
@@ -187,10 +211,16 @@ def test_a_part_of_several_outputs_and_inputs() -> None:
     assert call.inputs == ("x", "add")
     assert call.node is not None
     x = torch.randn(3, 4, 8)
-    replaced = target_program(traced, model, {call.node: Mean()})
+    replaced = target_program(traced, model, placed(traced, {call.node: Mean()}))
     torch.testing.assert_close(replaced(x), (x + x + 1) / 2 + x)
 
 
 def test_what_is_no_leaf_call_cannot_be_replaced(traced: Trace, guide: Any) -> None:
     with pytest.raises(ValueError, match="output of no leaf call"):
-        stage_program(traced, guide, {"add": nn.Identity()}, taps=["add"])
+        stage_program(traced, guide, {"add": Placement(nn.Identity(), ("relu",))}, taps=["add"])
+
+
+@pytest.mark.parametrize("source", [TAP, "layer4_0_conv1", "nowhere"])
+def test_what_comes_later_cannot_flow_into_a_replacement(traced: Trace, guide: Any, source: str) -> None:
+    with pytest.raises(ValueError, match=f"`{source}` is no node before `{TAP}`"):
+        stage_program(traced, guide, {TAP: Placement(nn.Identity(), (source,))}, taps=[TAP])

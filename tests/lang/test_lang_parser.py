@@ -199,6 +199,14 @@ def test_the_comment_right_above_a_module_is_its_doc() -> None:
     )
 
 
+def test_a_comment_above_a_line_that_something_else_begins_is_no_doc() -> None:
+    document, problems = parse(Source("x", "finetune {\n# of the block\n} module M() = relu"))
+    assert not problems
+    module = document.statements[1]
+    assert isinstance(module, syntax.ModuleDefinition)
+    assert module.doc == ""
+
+
 def test_every_node_of_a_spec_lies_in_its_parent() -> None:
     document, problems = parse(Source("x", TINY))
     assert not problems

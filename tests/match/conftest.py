@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 import torch
@@ -18,16 +18,21 @@ Match = Callable[..., tuple[Site, ...]]
 Refuse = Callable[..., tuple[Diagnostic, ...]]
 
 
-def _match(model: nn.Module, rules: str, shape: tuple[int, ...] = (3, 16, 16)) -> tuple[Site, ...]:
+def _match(
+    model: nn.Module, rules: str, shape: tuple[int, ...] = (3, 16, 16), leaves: Collection[str] = ()
+) -> tuple[Site, ...]:
     text = f"theseus 1\n{rules}\nschedule progressive {{ lr = 1e-3  for = 1 steps }}\n"
     spec = loader.loads(text, guide_required=False)
-    traced = trace(model, [InputSpec(name="x", dtype=torch.float32, shape=("batch", *shape))])
+    inputs = [InputSpec(name="x", dtype=torch.float32, shape=("batch", *shape))]
+    traced = trace(model, inputs, leaves=leaves)
     return match(spec, model, traced)
 
 
-def _refuse(model: nn.Module, rules: str, shape: tuple[int, ...] = (3, 16, 16)) -> tuple[Diagnostic, ...]:
+def _refuse(
+    model: nn.Module, rules: str, shape: tuple[int, ...] = (3, 16, 16), leaves: Collection[str] = ()
+) -> tuple[Diagnostic, ...]:
     with pytest.raises(Rejected) as caught:
-        _match(model, rules, shape)
+        _match(model, rules, shape, leaves)
     for diagnostic in caught.value.diagnostics:
         assert diagnostic.primary is not None
         assert diagnostic.render()

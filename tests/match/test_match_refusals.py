@@ -186,19 +186,18 @@ def test_a_module_that_is_called_twice_is_no_part(refused: Refuse) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Added", "`added` takes 2 tensors; a part has one input"),
-        ("Split", "`split` does not return one tensor that the model uses; a part does"),
-        ("ReLU", "`unused` does not return one tensor that the model uses; a part does"),
+        ("Split", "`split` returns 2 tensors that the model uses, [0] and [1]; a part has one"),
+        ("ReLU", "`unused` returns no tensor that the model uses; a part has one output"),
     ],
 )
-def test_a_part_has_one_input_and_one_output(refused: Refuse, name: str, message: str) -> None:
+def test_a_part_has_one_output(refused: Refuse, name: str, message: str) -> None:
     (diagnostic,) = refused(Manifold(), rule(name), (4,))
     assert (diagnostic.code, diagnostic.message) == ("THX405", message)
 
 
 def test_parts_that_are_wrong_alike_are_one_diagnostic(refused: Refuse) -> None:
     model = nn.Sequential(nn.Linear(4, 4), *(SmallSplit() for _ in range(3)))
-    (diagnostic,) = refused(model, rule("Added"), (4,))
+    (diagnostic,) = refused(model, rule("Split"), (4,))
     assert diagnostic.code == "THX405"
     assert diagnostic.help[-1] == _more(2)
 
@@ -206,10 +205,11 @@ def test_parts_that_are_wrong_alike_are_one_diagnostic(refused: Refuse) -> None:
 class SmallSplit(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.added = Added()
+        self.split = Split()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.added(x, x * 2)
+        a, b = self.split(x)
+        return a * b
 
 
 def test_problems_of_all_rules_come_together(refused: Refuse) -> None:

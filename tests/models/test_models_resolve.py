@@ -317,6 +317,29 @@ def test_a_hub_name_needs_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert diagnostic.message.endswith("We couldn't connect")
 
 
+@pytest.mark.parametrize(("given", "kept"), [({}, False), ({"use_cache": True}, True)])
+def test_a_cache_of_keys_and_values_is_kept_only_where_it_is_asked_for(
+    given: dict[str, Value], kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    sizes: dict[str, Value] = {"n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 11, **given}
+    invocation = call("transformers.GPT2LMHeadModel", **sizes)
+    model: Any = build(invocation, device=CPU, weights=False)
+    assert (model.config.use_cache, model.generation_config.use_cache in (None, True)) == (kept, kept)
+
+    def from_hub(_: str, **fields: Any) -> Any:
+        made: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config(**fields))
+        made.generation_config.use_cache = True  # as a file on the hub may say
+        return made
+
+    monkeypatch.setattr(transformers.GPT2LMHeadModel, "from_pretrained", from_hub)
+    stored: Any = build(call("transformers.GPT2LMHeadModel", "gpt2", **sizes), device=CPU, weights=True)
+    assert (stored.config.use_cache, stored.generation_config.use_cache) == (kept, kept)
+    other: Any = build(call("transformers.ResNetModel", depths=(1, 1, 1, 1)), device=META, weights=False)
+    assert not hasattr(other.config, "use_cache")
+
+
 def test_transformers_is_imported_only_for_its_own_models() -> None:
     script = (
         "import sys, torch\nfrom theseus_fx.lang.source import Source\n"

@@ -38,21 +38,22 @@ compare naive, random_start { lr = choose(1e-3, 1e-2)  align_lr = 1e-4 }
 """
 
 KEYS = {
-    "": "kind schema spec guide batch_size schedule parts stages recalibrate finetune compare totals notes",
+    "": "kind schema spec guide batch_size schedule parts target pairs stages recalibrate "
+    "finetune compare totals notes",
     "spec": "path files assignments params",
     "spec.files.0": "path sha256 text",
     "spec.params": "rank",
     "guide": "name model fingerprint trained_by inputs",
     "guide.inputs.0": "name dtype shape",
     "guide.trained_by": "for lr optimizer weight_decay clip loss",
-    "parts.0": "name rule path node guide_module replacement recipe input_shape output_shape "
+    "parts.0": "name rule path node guide_module replacement recipe inputs takes input_shape output_shape "
     "parameters flops",
     "parts.0.recipe": "name dtype steps output",
     "parts.0.recipe.steps.1": "kind arguments inputs",
     "parts.0.parameters": "before after",
     "parts.0.flops": "before after",
     "stages.0": "number introduces trains taps metric for lr optimizer weight_decay clip init guide_share "
-    "trainable_parameters",
+    "target_share trainable_parameters",
     "stages.0.taps.0": "part node shape",
     "stages.0.metric": "name",
     "stages.0.for": "count unit",

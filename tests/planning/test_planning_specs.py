@@ -14,6 +14,8 @@ SHIPPED = {
     "specs/digits_to_mlp.thx": 9,
     "specs/resnet18_to_mlp.thx": 20,
     "specs/convnext_to_patch_mlp.thx": 18,
+    "specs/resnet50_to_resnet18.thx": 8,
+    "specs/gpt2_large_to_small.thx": 12,
 }
 STRANGERS = {
     "tests/specs/mobilenet_without_squeeze.thx": 9,

@@ -257,7 +257,7 @@ rule conv { match Conv2d as c keep "layer1" replace with LowRankLinear(c, rank =
     assert plan.part("block[1]").parameters_before == 2 * (4 * 4 * 9 + 8)
 
 
-def test_a_part_that_returns_a_structure_is_refused(refused: Refused) -> None:
+def test_a_part_may_return_its_tensor_inside_a_structure(planned: Planned) -> None:
     class Wrapped(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -275,6 +275,8 @@ def test_a_part_that_returns_a_structure_is_refused(refused: Refused) -> None:
             out, _ = self.wrapped(x)
             return out
 
-    (diagnostic,) = refused(Outer(), "rule r { match Wrapped replace with identity }", shape="4")
-    assert diagnostic.code == "THX405"
-    assert diagnostic.message == "`wrapped` returns its tensor inside a structure; a part returns it bare"
+    plan = planned(Outer(), "rule r { match Wrapped replace with Linear(4) }", shape="4")
+    (part,) = plan.parts
+    assert part.output_shape == ("batch", 4)
+    assert (part.parameters_before, part.flops_before) == (20, 32)
+    assert plan.conventions.keys() == {"wrapped"}

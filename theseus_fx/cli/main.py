@@ -12,10 +12,15 @@ from collections.abc import Callable, Sequence
 import click
 
 from theseus_fx.cli.commands.check import check
+from theseus_fx.cli.commands.diff import diff
 from theseus_fx.cli.commands.explain import explain
+from theseus_fx.cli.commands.fmt import fmt
+from theseus_fx.cli.commands.match import match
+from theseus_fx.cli.commands.new import new
 from theseus_fx.cli.commands.plan import plan
 from theseus_fx.cli.commands.resume import resume
 from theseus_fx.cli.commands.run import run
+from theseus_fx.cli.commands.trace import trace
 from theseus_fx.cli.output import print_diagnostics
 from theseus_fx.lang.diagnostics import Rejected
 from theseus_fx.version import __version__
@@ -45,7 +50,7 @@ def theseus_fx() -> None:
     """
 
 
-for _command in (plan, run, resume, check, explain):
+for _command in (plan, run, resume, match, trace, diff, new, check, fmt, explain):
     theseus_fx.add_command(_command)
 
 

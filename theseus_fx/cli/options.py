@@ -30,6 +30,9 @@ set_option: Callable[[Command], Command] = click.option(
     callback=_assignments,
     help="Give a `param` of the spec another value; may be repeated.",
 )
+trust_option: Callable[[Command], Command] = click.option(
+    "--trust", is_flag=True, help="Allow the Python files that the spec names to be run."
+)
 json_option: Callable[[Command], Command] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on stdout instead of text."
 )

@@ -51,19 +51,39 @@ def print_diagnostics(diagnostics: Sequence[Diagnostic], *, as_json: bool = Fals
         return
     out = console(stderr=True)
     for diagnostic in diagnostics:
-        out.print(_coloured(diagnostic), soft_wrap=True)
+        out.print(_coloured(diagnostic, sources=out.color_system is not None), soft_wrap=True)
         out.print()
     errors = sum(d.severity is Severity.ERROR for d in diagnostics)
     if errors > 1:
         out.print(f"{errors} errors", style="bold red")
 
 
-def _coloured(diagnostic: Diagnostic) -> Text:
+def _coloured(diagnostic: Diagnostic, *, sources: bool) -> Text:
+    """The diagnostic in colours, with `sources` those of the language in the lines of the spec, too."""
     colour = "red" if diagnostic.severity is Severity.ERROR else "yellow"
-    text = Text(diagnostic.render())
+    text = _with_sources(diagnostic.render()) if sources else Text(diagnostic.render())
     text.highlight_regex(r"^(error|warning)\[THX\d+\]", f"bold {colour}")
     text.highlight_regex(r"(?m)^\s*\|\s+\^+.*$", colour)
     text.highlight_regex(r"(?m)^\s*\|\s+-+.*$", "blue")
     text.highlight_regex(r"(?m)^\s*= help:", "bold cyan")
     text.highlight_regex(r"(?m)^\s*(-->|:::) .*$", "dim")
     return text
+
+
+def _with_sources(shown: str) -> Text:
+    """A diagnostic whose source lines (`12 | lr = 3`) are highlighted."""
+    from rich.syntax import Syntax
+
+    from theseus_fx.lang.highlight.pygments_lexer import ThxLexer
+
+    highlighter = Syntax("", ThxLexer(stripnl=False), theme="ansi_dark")
+    lines: list[Text] = []
+    for line in shown.split("\n"):
+        number, bar, source = line.partition(" | ")
+        if bar and number.strip().isdigit():
+            code = highlighter.highlight(source)
+            code.right_crop(1)  # the line end that Pygments adds
+            lines.append(Text.assemble(number, bar, code))
+        else:
+            lines.append(Text(line))
+    return Text("\n").join(lines)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from theseus_fx.graph.slices import upstream
@@ -23,7 +25,7 @@ def forward_flops(trace: Trace, model: nn.Module) -> Mapping[str, int]:
     """
     mode = fixed_mode()
     graph_module = bind(trace, weightless(model, mode).module)
-    with fake_run(mode), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with fake_run(mode), torch.no_grad(), _counting() as counter:
         inputs = [torch.empty(spec.sizes(1), dtype=spec.dtype, device="cpu") for spec in trace.inputs]
         counted = _Counted(graph_module, counter)
         counted.run(*inputs)
@@ -34,7 +36,7 @@ def module_flops(module: nn.Module, *inputs: ValueInfo) -> int:
     """The floating-point operations of a module in eval mode for one sample of its inputs."""
     mode = fixed_mode()
     copied = weightless(module, mode).module
-    with fake_run(mode), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with fake_run(mode), torch.no_grad(), _counting() as counter:
         copied(*(torch.empty(value.sizes(1), dtype=value.dtype, device="cpu") for value in inputs))
     return counter.get_total_flops()
 
@@ -43,6 +45,13 @@ def executed_share(trace: Trace, flops: Mapping[str, int], taps: Collection[str]
     """The share of the forward FLOPs, 0 to 1, that computing the taps takes; 1 where there are no FLOPs."""
     total = sum(flops.values())
     return sum(flops[name] for name in upstream(trace, taps)) / total if total else 1.0
+
+
+@contextmanager
+def _counting() -> Generator[FlopCounterMode, None, None]:
+    """A counter; attention runs as matrix products, for its fused form on a CPU counts as nothing."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        yield counter
 
 
 class _Counted(fx.Interpreter):

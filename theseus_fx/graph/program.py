@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from theseus_fx.graph.assemble import assemble, attribute
-from theseus_fx.graph.slices import Slices, slices
+from theseus_fx.graph.slices import Placement, Slices, slices
 from theseus_fx.graph.trace import Trace
 
 
@@ -75,7 +75,7 @@ class TargetProgram(nn.Module):
 def stage_program(
     trace: Trace,
     guide: nn.Module,
-    replacements: Mapping[str, nn.Module],
+    replacements: Mapping[str, Placement],
     *,
     taps: Sequence[str],
     guide_output: bool = False,
@@ -92,15 +92,14 @@ def stage_program(
     Args:
         trace: of the guide.
         guide: the real model; its modules and parameters are used, not copied.
-        replacements: by the output node of the leaf call that each replaces; a replacement takes the tensor
-            inputs of that call, in order, and must not write to them in place: the guide may need them too.
-            The program uses these very modules.
+        replacements: by the output node of the leaf call that each replaces. A replacement must not write to
+            its inputs in place: the guide may need them too. The program uses these very modules.
         taps: nodes whose values are returned, in this order, of guide and target.
         guide_output: whether the guide's logits are returned.
         target_output: whether the target's are.
 
     Raises:
-        ValueError: a replaced node is the output of no leaf call.
+        ValueError: a replaced node is the output of no leaf call, or an input does not come before it.
     """
     pieces = slices(
         trace,
@@ -118,11 +117,11 @@ def stage_program(
     for name, child in program.named_children():
         if name == "guide":
             child.requires_grad_(False)
-    return StageProgram(program, pieces, list(replacements.values()))
+    return StageProgram(program, pieces, [placement.module for placement in replacements.values()])
 
 
 def target_program(
-    trace: Trace, guide: nn.Module, replacements: Mapping[str, nn.Module], *, taps: Sequence[str] = ()
+    trace: Trace, guide: nn.Module, replacements: Mapping[str, Placement], *, taps: Sequence[str] = ()
 ) -> TargetProgram:
     """The hybrid alone, as a module of the inputs in the order of the trace.
 
@@ -135,7 +134,7 @@ def target_program(
         taps: nodes whose values in the hybrid are returned too.
 
     Raises:
-        ValueError: a replaced node is the output of no leaf call.
+        ValueError: a replaced node is the output of no leaf call, or an input does not come before it.
     """
     pieces = slices(trace, replacements, guide_wants=(), target_wants=[trace.output, *taps])
     graph, _, in_target = _merged(trace, pieces, detached=False)
@@ -177,11 +176,13 @@ def _copied(graph: fx.Graph, node: fx.Node, values: Mapping[str, fx.Node], name:
     )
 
 
-def _assembled(graph: fx.Graph, guide: nn.Module, replacements: Mapping[str, nn.Module]) -> fx.GraphModule:
+def _assembled(graph: fx.Graph, guide: nn.Module, replacements: Mapping[str, Placement]) -> fx.GraphModule:
     attributes: dict[str, nn.Module | torch.Tensor] = {}
     for node in graph.nodes:
         if node.op in ("call_module", "get_attr"):
             target = str(node.target)
             side, _, name = target.partition(".")
-            attributes[target] = replacements[name] if side == "replacements" else attribute(guide, name)
+            attributes[target] = (
+                replacements[name].module if side == "replacements" else attribute(guide, name)
+            )
     return assemble(graph, attributes)

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from theseus_fx.graph.arguments import Arguments
 from theseus_fx.graph.batch import Batch
+from theseus_fx.graph.boundary import CallInput, Structure, named_tensors, structure_of
 from theseus_fx.graph.demote import Demotion, Pinned, Policy, Unrecordable
 from theseus_fx.graph.fixed_sizes import run_at_fixed_sizes
 from theseus_fx.graph.operations import operation
@@ -33,10 +34,18 @@ class Frame:
     module: nn.Module
     parent: int | None
     leaf: bool
-    inputs: list[fx.Node]
+    arguments: tuple[CallInput, ...]
+    """Its tensor inputs in the order of `forward`'s parameters, each value once."""
+    bare: bool
+    """Whether it is called with one positional tensor and nothing else."""
     graph_args: tuple[Any, Any] | None
     """Arguments and keywords of a leaf, as the graph has them."""
-    output: fx.Node | None = None
+    operation: str | None = None
+    """The `call_module` node of a leaf."""
+    returns: Structure | None = None
+    """None until the call is over."""
+    end: int = 0
+    """How many nodes the graph had when the call was over."""
 
 
 class Recorder(TorchFunctionMode):
@@ -47,6 +56,8 @@ class Recorder(TorchFunctionMode):
         self.graph = fx.Graph()
         self.frames: list[Frame] = []
         self.values: dict[str, ValueInfo] = {}
+        self.owners: dict[str, int] = {}
+        """The frame in which each operation was recorded; of a leaf's node, the leaf's own."""
         self.blame: tuple[Exception, Frame] | None = None
         """The last exception that left a module, and the innermost frame that it left."""
         self._policy = policy
@@ -105,7 +116,7 @@ class Recorder(TorchFunctionMode):
                 return forward(*args, **kwargs)
             self._recording = False
             depth, index = len(self._open), len(self.frames)
-            frame = self._enter(path, module, args, kwargs)
+            frame = self._enter(path, module, forward, args, kwargs)
             try:
                 if frame.leaf:
                     result = self._leaf(frame, forward, args, kwargs)
@@ -116,7 +127,9 @@ class Recorder(TorchFunctionMode):
                     self._recording = False
                     self._check_batch()
                     self._check_result(result)
-                frame.output = self._single(result)
+                handed = {entry.node: entry.place for entry in frame.arguments}
+                frame.returns = structure_of(result, self._known, handed)
+                frame.end = len(self.graph.nodes)
             except Exception as error:
                 self._abandon(index, error)
                 raise
@@ -127,13 +140,19 @@ class Recorder(TorchFunctionMode):
 
         return call
 
-    def _enter(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> Frame:
+    def _enter(
+        self, path: str, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Frame:
         """Notes a call. Faults found here, and all faults of a leaf, are those of the module around it."""
         leaf = path != "" and self._policy.is_leaf(path, module)
         self._check_batch()
         if leaf:
             self._check_context()
-        inputs = [self.node(x) for x in tensors((args, kwargs)) if leaf or x in self._tensors]
+        inputs: dict[str, CallInput] = {}
+        for place, tensor in named_tensors(forward, args, kwargs):
+            if leaf or tensor in self._tensors:
+                node = self.node(tensor).name
+                inputs.setdefault(node, CallInput(place=place, node=node))
         number = self._calls[path] = self._calls.get(path, 0) + 1
         frame = Frame(
             path=path,
@@ -141,7 +160,8 @@ class Recorder(TorchFunctionMode):
             module=module,
             parent=self._open[-1] if self._open else None,
             leaf=leaf,
-            inputs=list(dict.fromkeys(inputs)),
+            arguments=tuple(inputs.values()),
+            bare=len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor),
             graph_args=(self._argument(args), self._argument(kwargs)) if leaf else None,
         )
         self.frames.append(frame)
@@ -151,6 +171,8 @@ class Recorder(TorchFunctionMode):
         """Forgets a call that raised: the model may catch it and go on."""
         if self.blame is None or self.blame[0] is not error:
             self.blame = (error, self.frames[index])
+        around = self.frames[index].parent or 0
+        self.owners = {name: min(owner, around) for name, owner in self.owners.items()}
         for frame in self.frames[index:]:
             self._calls[frame.path] -= 1
         del self.frames[index:]
@@ -168,6 +190,8 @@ class Recorder(TorchFunctionMode):
             raise self._demotion(Unrecordable(f"`{frame.path}` in it writes to its input in place"))
         graph_args, graph_kwargs = frame.graph_args or ((), {})
         node = self.graph.call_module(frame.path, graph_args, graph_kwargs)
+        self.owners[node.name] = len(self.frames) - 1
+        frame.operation = node.name
         if in_place and not isinstance(frame.module, _DropoutNd):
             return self._write(next(tensors((args, kwargs))), node, result)
         return self._outputs(result, node)
@@ -192,6 +216,7 @@ class Recorder(TorchFunctionMode):
         node = self.graph.create_node(
             call.op, call.target, self._argument(call.args), self._argument(dict(call.kwargs))
         )
+        self.owners[node.name] = self._open[-1]
         if call.writes is not None:
             return self._write(call.writes, node, result)
         return self._outputs(result, node)
@@ -239,8 +264,12 @@ class Recorder(TorchFunctionMode):
             self._put(result, node)
             return result
         for (take, key), part in parts(result):
+            if isinstance(part, torch.Tensor) and part in self._tensors:
+                continue  # handed through, or in the structure twice: it has a node
             if next(tensors(part), None) is not None:
-                self._outputs_of_part(part, self.graph.call_function(take, (node, key)))
+                taken = self.graph.call_function(take, (node, key))
+                self.owners[taken.name] = self._open[-1]
+                self._outputs_of_part(part, taken)
         return result
 
     def _outputs_of_part(self, part: Any, node: fx.Node) -> None:
@@ -261,9 +290,8 @@ class Recorder(TorchFunctionMode):
             raise self._demotion(Unrecordable("it makes a tensor whose shape depends on values"))
         self.values[node.name] = ValueInfo(shape=shape, dtype=tensor.dtype)
 
-    def _single(self, result: object) -> fx.Node | None:
-        found = list({id(tensor): tensor for tensor in tensors(result)}.values())
-        return self.node(found[0]) if len(found) == 1 and found[0] in self._tensors else None
+    def _known(self, tensor: torch.Tensor) -> str | None:
+        return self.node(tensor).name if tensor in self._tensors else None
 
     def _argument(self, value: Any) -> Any:
         try:

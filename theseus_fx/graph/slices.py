@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from torch import nn
+
 from theseus_fx.graph.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A replacement and what flows into it."""
+
+    module: nn.Module
+    """Called with the values of the inputs, positionally; what it returns takes the output's place."""
+    inputs: tuple[str, ...]
+    """Nodes of the traced graph, all of them before the output that is replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,22 +40,31 @@ class Slices:
 
 
 def slices(
-    trace: Trace, replaced: Iterable[str], *, guide_wants: Collection[str], target_wants: Collection[str]
+    trace: Trace,
+    replacements: Mapping[str, Placement],
+    *,
+    guide_wants: Collection[str],
+    target_wants: Collection[str],
 ) -> Slices:
     """Cuts a traced graph down to what computes the wanted nodes.
 
     Args:
         trace: of the guide.
-        replaced: output nodes of the leaf calls that are replaced.
+        replacements: by the output node of the leaf call that each replaces.
         guide_wants: nodes whose value in the guide is wanted.
         target_wants: nodes whose value in the target is wanted.
 
     Raises:
-        ValueError: a replaced node is the output of no leaf call.
+        ValueError: a replaced node is the output of no leaf call, or an input does not come before it.
     """
-    parts = {name: _part_inputs(trace, name) for name in replaced}
+    _check(trace, replacements)
+    parts = {name: placement.inputs for name, placement in replacements.items()}
     touched = _touched(trace, parts.keys())
-    needed = _closure(target_wants, lambda name: parts.get(name) or _inputs(trace, name), within=touched)
+
+    def sources(name: str) -> tuple[str, ...]:
+        return parts[name] if name in parts else _inputs(trace, name)
+
+    needed = _closure(target_wants, sources, within=touched)
     target = needed & touched
     for_guide = upstream(trace, guide_wants)
     for_target = upstream(trace, needed - touched)
@@ -60,11 +81,15 @@ def upstream(trace: Trace, names: Iterable[str]) -> frozenset[str]:
     return _closure(names, lambda name: _inputs(trace, name), within=trace.nodes.keys())
 
 
-def _part_inputs(trace: Trace, name: str) -> tuple[str, ...]:
-    for call in trace.calls:
-        if call.leaf and call.node == name:
-            return call.inputs
-    raise ValueError(f"`{name}` is the output of no leaf call, so it cannot be replaced")
+def _check(trace: Trace, replacements: Mapping[str, Placement]) -> None:
+    outputs = {call.node for call in trace.calls if call.leaf}
+    order = {name: index for index, name in enumerate(trace.nodes)}
+    for name, placement in replacements.items():
+        if name not in outputs:
+            raise ValueError(f"`{name}` is the output of no leaf call, so it cannot be replaced")
+        late = [source for source in placement.inputs if order.get(source, len(order)) >= order[name]]
+        if late:
+            raise ValueError(f"`{late[0]}` is no node before `{name}`, which is replaced")
 
 
 def _inputs(trace: Trace, name: str) -> tuple[str, ...]:

@@ -7,15 +7,27 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from theseus_fx.graph.adopted import adopted
+from theseus_fx.graph.convention import Convention
 
-def convert(model: nn.Module, replacements: Mapping[str, nn.Module], *, share: bool = False) -> nn.Module:
+
+def convert(
+    model: nn.Module,
+    replacements: Mapping[str, nn.Module],
+    *,
+    conventions: Mapping[str, Convention] | None = None,
+    share: bool = False,
+) -> nn.Module:
     """A model of the same class with other modules at the given paths; the model itself is not changed.
 
-    All other names of the `state_dict` stay. The replacements go in as they are, not as copies.
+    All other names of the `state_dict` stay. The replacements go in as they are, not as copies; those with a
+    call convention as twins of another class that hold the same parameters and children.
 
     Args:
         model: the model to convert.
         replacements: by dotted path.
+        conventions: how the model calls some of them, by path; all others take the arguments that the module
+            at the path takes, and return what it returns.
         share: False copies all the rest; a module that is registered at several paths is then replaced at
             all of them. True copies only the containers on the way to the replacements, and shares every
             other module and all parameters with `model`.
@@ -24,6 +36,10 @@ def convert(model: nn.Module, replacements: Mapping[str, nn.Module], *, share: b
         ValueError: a path names no module, names the model itself, or lies inside another of the paths.
     """
     _check(model, replacements)
+    replacements = {
+        path: adopted(new, conventions[path]) if conventions and path in conventions else new
+        for path, new in replacements.items()
+    }
     if share:
         converted = _shallow(model)
         for path, replacement in replacements.items():

@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from theseus_fx.graph.assemble import assemble, attribute
 from theseus_fx.graph.attempt import record
+from theseus_fx.graph.boundary import CallInput, Leaf, Structure, leaves
 from theseus_fx.graph.demote import Policy
 from theseus_fx.graph.record import Frame, Recorder
 from theseus_fx.graph.structure import main_tensor, tensors
@@ -31,13 +32,27 @@ class ModuleCall:
     parent: int | None
     """The index of the call around it."""
     node: str | None
-    """The node of its output where that holds exactly one tensor; None too where nothing uses the output."""
-    inputs: tuple[str, ...]
-    """The nodes of its tensor inputs, each once."""
+    """The node of the one tensor in what it returns that the model uses; None where that is not one."""
+    arguments: tuple[CallInput, ...]
+    """Its tensor inputs in the order of the parameters of `forward`, each value once."""
+    primary: CallInput | None
+    """The first of floating point with a batch dimension, else the first with a batch dimension."""
+    bare: bool
+    """Whether it is called with one positional tensor alone and returns a bare one."""
+    returns: Structure
+    used: tuple[str, ...]
+    """The names of those leaves of `returns` that the model uses: `0`, `last_hidden_state`."""
     leaf: bool
     """Whether the graph has it as one operation."""
+    operation: str | None
+    """The `call_module` node of a leaf; `node` takes a tensor out of its value where that is a structure."""
     demoted: str | None
     """Why it is a leaf, where that was not wanted."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The nodes of its tensor inputs."""
+        return tuple(entry.node for entry in self.arguments)
 
     @property
     def name(self) -> str:
@@ -62,6 +77,8 @@ class Trace:
     """Shape and dtype of every node that is a tensor."""
     nodes: Mapping[str, fx.Node] = field(repr=False)
     """The nodes by name, in graph order."""
+    owners: Mapping[str, int]
+    """The index of the call that each operation is part of, by its node; of a leaf's node, the leaf's."""
 
     def value(self, node_name: str) -> ValueInfo:
         """Shape and dtype of a node; KeyError where the node is not a tensor."""
@@ -96,16 +113,18 @@ def trace(model: nn.Module, inputs: Sequence[InputSpec], *, leaves: Collection[s
         raise Rejected(Diagnostic(code="THX302", message=message))
     output = recorder.node(main).name
     outputs = tuple(dict.fromkeys(recorder.node(tensor).name for tensor in tensors(result)))
+    order = {node.name: index for index, node in enumerate(recorder.graph.nodes)}
     _remove_dead(recorder.graph)
     nodes = {node.name: node for node in recorder.graph.nodes}
     return Trace(
         graph=recorder.graph,
-        calls=_calls(recorder, policy, nodes),
+        calls=_calls(recorder, policy, nodes, order),
         inputs=tuple(inputs),
         output=output,
         outputs=outputs,
         values={name: recorder.values[name] for name in nodes if name in recorder.values},
         nodes=nodes,
+        owners={name: recorder.owners[name] for name in nodes if name in recorder.owners},
     )
 
 
@@ -126,20 +145,54 @@ def _remove_dead(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _calls(recorder: Recorder, policy: Policy, alive: Collection[str]) -> tuple[ModuleCall, ...]:
+def _calls(
+    recorder: Recorder, policy: Policy, alive: Mapping[str, fx.Node], order: Mapping[str, int]
+) -> tuple[ModuleCall, ...]:
     counts = Counter(frame.path for frame in recorder.frames)
-    return tuple(_call(frame, policy, counts[frame.path] > 1, alive) for frame in recorder.frames)
+    return tuple(
+        _call(frame, policy, counts[frame.path] > 1, alive, order, recorder.values)
+        for frame in recorder.frames
+    )
 
 
-def _call(frame: Frame, policy: Policy, repeated: bool, alive: Collection[str]) -> ModuleCall:
+def _call(
+    frame: Frame,
+    policy: Policy,
+    repeated: bool,
+    alive: Mapping[str, fx.Node],
+    order: Mapping[str, int],
+    values: Mapping[str, ValueInfo],
+) -> ModuleCall:
+    if frame.returns is None:
+        raise AssertionError(f"the call of `{frame.path}` has not ended")
+
+    def is_used(node: str | None) -> bool:
+        users = alive[node].users if node is not None and node in alive else ()
+        return any(order[user.name] >= frame.end for user in users)
+
+    arguments = tuple(entry for entry in frame.arguments if entry.node in alive)
+    used = {leaf.name: leaf.node for leaf in leaves(frame.returns) if is_used(leaf.node)}
+    nodes = set(used.values())
     return ModuleCall(
         path=frame.path,
         number=frame.number,
         repeated=repeated,
         module_class=type(frame.module),
         parent=frame.parent,
-        node=frame.output.name if frame.output is not None and frame.output.name in alive else None,
-        inputs=tuple(node.name for node in frame.inputs if node.name in alive),
+        node=nodes.pop() if len(nodes) == 1 else None,
+        arguments=arguments,
+        primary=_primary(arguments, values),
+        bare=frame.bare and isinstance(frame.returns, Leaf),
+        returns=frame.returns,
+        used=tuple(used),
         leaf=frame.leaf,
+        operation=frame.operation if frame.operation in alive else None,
         demoted=policy.reason(frame.path, frame.module) if frame.leaf else None,
     )
+
+
+def _primary(arguments: Sequence[CallInput], values: Mapping[str, ValueInfo]) -> CallInput | None:
+    """What the replacement of a call works on, where nothing else is said."""
+    batched = [entry for entry in arguments if any(isinstance(d, str) for d in values[entry.node].shape)]
+    floating = [entry for entry in batched if values[entry.node].dtype.is_floating_point]
+    return next(iter([*floating, *batched]), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from theseus_fx.lang import syntax
+from theseus_fx.lang.code import code_reference
 from theseus_fx.lang.diagnostics import Label, did_you_mean
 from theseus_fx.lang.evaluate import unknown_name
 from theseus_fx.lang.findings import Findings, distinct
@@ -21,6 +22,8 @@ Definitions = Mapping[str, syntax.ModuleDefinition]
 
 def check_definition(found: Findings, node: syntax.ModuleDefinition, definitions: Definitions) -> None:
     """A `module` sentence: its names are distinct, each is used, and its body uses nothing else."""
+    if code_reference(node.body) is not None:
+        return
     named = [*(parameter.name for parameter in node.parameters), *(value.name for value in node.values)]
     distinct(found, named, "value")
     for word in named:
@@ -154,7 +157,7 @@ def _check_call(found: Findings, call: syntax.Call, names: Collection[str], defi
             check_names(found, argument.value, names)
     match call.function:
         case syntax.Name(text=text):
-            if text in definitions:
+            if text in definitions and code_reference(definitions[text].body) is None:
                 _check_arity(found, call, definitions[text])
         case syntax.Attribute() as dotted if _dotted_class(dotted) is not None:
             pass

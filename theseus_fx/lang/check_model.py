@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
@@ -10,11 +11,12 @@ from theseus_fx.lang import syntax, words
 from theseus_fx.lang.check_calls import invocation
 from theseus_fx.lang.check_training import check_training
 from theseus_fx.lang.check_values import WRONG, constant
+from theseus_fx.lang.code import PYTHON, Code, code_reference
 from theseus_fx.lang.diagnostics import did_you_mean, near_names
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
 from theseus_fx.lang.source import Span
-from theseus_fx.lang.spec import Guide, Input, Invocation, Task, Value
+from theseus_fx.lang.spec import Guide, Input, Invocation, Target, Task, Value
 
 Settings = Mapping[str, syntax.Setting]
 
@@ -31,10 +33,16 @@ def check_guide(found: Findings, node: syntax.Guide) -> Guide | None:
                 training.lr.span,
                 help=["`choose` is for `finetune`"],
             )
-    model = _model(found, node.model)
+    model = _model(found, node.model, "guide")
     if model is None:
         return None
     return Guide(name=node.name.text, model=model, training=training, span=node.span)
+
+
+def check_target(found: Findings, node: syntax.Target) -> Target | None:
+    """A `target` sentence: a model as a guide is one."""
+    model = _model(found, node.model, "target")
+    return None if model is None else Target(name=node.name.text, model=model, span=node.span)
 
 
 def check_data(found: Findings, settings: Settings) -> Invocation | None:
@@ -96,20 +104,26 @@ def _call(settings: Settings, name: str) -> syntax.Call | None:
     return value if isinstance(value, syntax.Call) else syntax.Call(value, (), value.span)
 
 
-def _model(found: Findings, expression: syntax.Expression) -> Invocation | None:
+def _model(found: Findings, expression: syntax.Expression, what: str) -> Invocation | None:
     if not isinstance(expression, syntax.Call):
         fix = "write `torchvision.resnet18(weights = none)`"
-        found.note("THX203", "a guide is a call", expression.span, help=[fix])
+        found.note("THX203", f"a {what} is a call", expression.span, help=[fix])
         return None
+    reference = code_reference(expression.function)
+    if reference is not None:
+        made = _library_model(found, expression)
+        code = Code(found.code[reference[0].value], reference[1])
+        return None if made is None else replace(made, name=str(code), code=code)
     name = dotted(expression.function)
     library, _, rest = name.partition(".")
     if name in words.ZOO:
         return invocation(found, expression, words.ZOO[name])
     if library in words.LIBRARIES and rest:
         return _library_model(found, expression)
-    known = [*words.ZOO, *words.LIBRARIES]
+    known = [*words.ZOO, *words.LIBRARIES, PYTHON]
     near = did_you_mean(library, known) if library not in known and near_names(library, known) else ()
-    listed = ", ".join([*(f"`{zoo}`" for zoo in words.ZOO), *(f"`{lib}.NAME`" for lib in words.LIBRARIES)])
+    libraries = (f"`{lib}.NAME`" for lib in words.LIBRARIES)
+    listed = ", ".join([*(f"`{zoo}`" for zoo in words.ZOO), *libraries, f'`{PYTHON}("file.py").NAME`'])
     found.note(
         "THX301",
         f"there is no model `{name}`",

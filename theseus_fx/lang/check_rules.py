@@ -25,7 +25,7 @@ def check_rule(found: Findings, node: syntax.Rule, definitions: Definitions) -> 
             found.note("THX208", "this path pattern is empty", glob.span, help=[fix])
     if not node.matches or not node.replacements:
         return None
-    pattern = _pattern(found, node.matches[0])
+    pattern = module_pattern(found, node.matches[0])
     names = {*found.params, *found.broken, *CONSTANTS}
     names |= {pattern.binding.text for pattern in node.matches if pattern.binding is not None}
     for condition in node.where:
@@ -49,16 +49,19 @@ def check_rule(found: Findings, node: syntax.Rule, definitions: Definitions) -> 
     )
 
 
-def _pattern(found: Findings, node: syntax.Pattern) -> ModulePattern | None:
+def module_pattern(
+    found: Findings, node: syntax.Pattern, example: str = "match Conv2d as c"
+) -> ModulePattern | None:
+    """A class with attributes, as a clause names it; `example` begins with the clause's word."""
     value = node.value
     call = value if isinstance(value, syntax.Call) else None
     name = value if call is None else call.function
     if not isinstance(name, syntax.Name):
         found.note(
             "THX203",
-            "`match` takes the name of a module class",
+            f"`{example.split()[0]}` takes the name of a module class",
             value.span,
-            help=["write `match Conv2d as c`"],
+            help=[f"write `{example}`"],
         )
         return None
     attributes: dict[str, Value] = {}

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from theseus_fx.lang import syntax, words
 from theseus_fx.lang.check_flow import check_definition
-from theseus_fx.lang.check_model import check_data, check_guide, check_input, check_task
+from theseus_fx.lang.check_model import check_data, check_guide, check_input, check_target, check_task
+from theseus_fx.lang.check_pairs import check_pair, check_together
 from theseus_fx.lang.check_params import Given, check_params, read_assignments
 from theseus_fx.lang.check_rules import check_rule
 from theseus_fx.lang.check_training import (
@@ -19,13 +20,14 @@ from theseus_fx.lang.check_training import (
     check_training,
     method_words,
 )
+from theseus_fx.lang.code import code_reference
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.findings import Findings, distinct, settings_by_name
 from theseus_fx.lang.names import names_of
 from theseus_fx.lang.source import Source, Span
 from theseus_fx.lang.spec import Spec
 
-S = TypeVar("S", syntax.Guide, syntax.Schedule, syntax.Finetune, syntax.Compare)
+S = TypeVar("S", syntax.Guide, syntax.Target, syntax.Schedule, syntax.Finetune, syntax.Compare)
 T = TypeVar("T")
 
 
@@ -34,6 +36,7 @@ def check(
     *,
     uses: Sequence[syntax.Document],
     assignments: Mapping[str, str],
+    code: Mapping[str, Source] | None = None,
     guide_required: bool = True,
 ) -> Spec:
     """The spec that a document is.
@@ -42,12 +45,14 @@ def check(
         document: without syntax errors.
         uses: the documents of the files that it uses, in order.
         assignments: values for params, as text.
+        code: the Python files that it names, by their path as written.
         guide_required: whether a spec without `guide` is incomplete.
 
     Raises:
         Rejected: THX103, THX2xx: everything that is wrong.
     """
-    found = Findings()
+    code = code or {}
+    found = Findings(code=code)
     _check_version(found, document)
     params = _all(document, syntax.Param)
     given = read_assignments(found, params, assignments)
@@ -64,6 +69,10 @@ def check(
     distinct(found, [node.name for node in _all(document, syntax.Input)], "input")
     rules = [check_rule(found, node, definitions) for node in _all(document, syntax.Rule)]
     distinct(found, [node.name for node in _all(document, syntax.Rule)], "rule")
+    target_node = _only(found, document, syntax.Target, "target")
+    target = None if target_node is None else check_target(found, target_node)
+    pairs = [check_pair(found, node, guide_node, target_node) for node in _all(document, syntax.Pair)]
+    check_together(found, document.statements)
     schedule_node = _only(found, document, syntax.Schedule, "schedule")
     schedule = None if schedule_node is None else check_schedule(found, schedule_node)
     recalibrate = [check_recalibrate(found, node) for node in _all(document, syntax.Recalibrate)]
@@ -85,14 +94,17 @@ def check(
         raise Rejected(*_in_order(found.problems, document.source))
     return Spec(
         source=document.source,
-        uses=tuple(used.source for used in uses),
+        uses=(*(used.source for used in uses), *code.values()),
         params=MappingProxyType(dict(found.params)),
         guide=guide,
         inputs=tuple(i for i in inputs if i is not None),
         data=data,
         task=task,
         modules=MappingProxyType(definitions),
+        code=MappingProxyType(dict(code)),
         rules=tuple(rule for rule in rules if rule is not None),
+        target=target,
+        pairs=tuple(pair for pair in pairs if pair is not None),
         schedule=schedule,
         recalibrate=tuple(r for r in recalibrate if r is not None),
         finetune=finetune,
@@ -108,6 +120,9 @@ def check_used(document: syntax.Document) -> tuple[Diagnostic, ...]:
     definitions = _definitions(found, [document])
     for node in document.statements:
         match node:
+            case syntax.ModuleDefinition(body=body) if code_reference(body) is not None:
+                fix = "move it to the spec"
+                found.note("THX212", "a file that others use names no Python file", body.span, help=[fix])
             case syntax.ModuleDefinition():
                 check_definition(found, node, definitions)
             case syntax.Use():
@@ -168,6 +183,8 @@ def _check_complete(
         syntax.Rule: ("rule", "rule conv { match Conv2d as c  replace with ... }"),
         syntax.Schedule: ("schedule", "schedule progressive { lr = 1e-3  for = 5 epochs }"),
     }
+    if _all(document, syntax.Target) or _all(document, syntax.Pair):
+        examples.pop(syntax.Rule)  # check_together says what they need instead
     for kind, (word, example) in examples.items():
         if not _all(document, kind) and (guide_required or kind is not syntax.Guide):
             found.note("THX207", f"the spec has no `{word}`", last, help=[f"write `{example}`"])

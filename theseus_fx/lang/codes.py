@@ -28,6 +28,9 @@ CODES: dict[str, Code] = {
         "file cannot be read",
         "The file exists, but it is not readable as UTF-8 text: it is a folder, it is binary, or permission is missing.",
     ),
+    "THX003": Code(
+        "file exists already", "A command that writes a new file never overwrites one that is there."
+    ),
     "THX101": Code(
         "unexpected text",
         "The grammar has no sentence that goes on like this. The label shows where reading stopped.",
@@ -77,6 +80,14 @@ CODES: dict[str, Code] = {
         "sentence has no place here",
         "A file that others use defines modules and nothing else: it has no params, rules or schedule, and uses no file itself.",
     ),
+    "THX220": Code(
+        "rules and pairs in one spec",
+        "A spec either replaces parts of the guide (`rule`) or builds a network of its own (`target` with `pair`); write two specs.",
+    ),
+    "THX221": Code(
+        "windows that do not go together",
+        "`split by` of the guide counts the target's blocks one by one, group by group, so the target has no windows of its own; `crossing` belongs to `every N`.",
+    ),
     "THX301": Code(
         "unknown model", "The library has no model of this name, or it does not take these arguments."
     ),
@@ -90,6 +101,15 @@ CODES: dict[str, Code] = {
     "THX304": Code(
         "input does not fit the model",
         "The model cannot be run on the input that the spec or the data source declares.",
+    ),
+    "THX308": Code(
+        "code is not trusted",
+        "The spec names a Python file of its own, and planning or running it would execute that file. "
+        "Read it first; then say `--trust`.",
+    ),
+    "THX309": Code(
+        "code fails",
+        "The Python file that the spec names fails when it is run, or it has no module class of that name.",
     ),
     "THX401": Code(
         "rule matched nothing",
@@ -107,8 +127,33 @@ CODES: dict[str, Code] = {
         "path pattern matches nothing", "A glob after `in` or `keep` fits no module of the guide."
     ),
     "THX405": Code(
-        "part is called more than once",
-        "The module is called several times in one forward pass, so it is not one part.",
+        "module is no part",
+        "A part is called once in a forward pass, takes a tensor with a row for each sample, and returns one "
+        "tensor that the model uses, its batch first; that may stand inside a structure.",
+    ),
+    "THX421": Code(
+        "pair found no blocks",
+        "No module of the network has the class, attributes and path that one side of a `pair` asks for.",
+    ),
+    "THX422": Code(
+        "pair does not come out even",
+        "A `pair` aligns the k-th window of the guide with the k-th of the target, so there are as many of one as of the other. Change `every N`, let the guide's groups be split to the target's with `split by`, or list the last block of each window with `at`.",
+    ),
+    "THX423": Code(
+        "window crosses a boundary",
+        "Blocks of a window have outputs of one shape and lie in one module, unless the spec says otherwise: `crossing = cut` ends a window early there, `crossing = allow` goes on; `split by`, `by` and `at` say where windows end.",
+    ),
+    "THX424": Code(
+        "blocks do not form groups",
+        "A pattern such as `layer{i}` gives each block the text of its braces; blocks of one group follow each other, and none is left out. A pattern fits a module or one that contains it, `{i}` stands for characters without a dot, `*` for any.",
+    ),
+    "THX425": Code(
+        "list of window ends does not fit",
+        "`at [...]` names the last block of each window, by its path or by its number from 1, in the order in which they run.",
+    ),
+    "THX426": Code(
+        "block cannot be tapped",
+        "What is compared is one tensor with a row for each sample, which the block returns and its network uses.",
     ),
     "THX501": Code(
         "replacement does not fit",
@@ -134,6 +179,14 @@ CODES: dict[str, Code] = {
         "closed-form start does not apply",
         "`init = fit(...)` solves for replacements that end in `Linear(r, bias = false) |> Linear(out)`.",
     ),
+    "THX521": Code(
+        "metric needs equal shapes",
+        "`mse` compares value by value. CKA and its kin compare representations of any two widths.",
+    ),
+    "THX522": Code(
+        "start does not apply to a target",
+        "`init` says how replacements begin. A target network begins as its `target` sentence builds it: with the weights that it names, or at random.",
+    ),
     "THX601": Code("data not found", "The folder or file of the data source does not exist."),
     "THX602": Code("data is empty or malformed", "The data source found nothing that it can read."),
     "THX603": Code(
@@ -147,4 +200,8 @@ CODES: dict[str, Code] = {
     "THX706": Code("device not available", "The device asked for is not on this machine."),
     "THX707": Code("weights cannot be had", "The pretrained weights are neither cached nor downloadable."),
     "THX801": Code("training diverged", "The loss became NaN or infinite."),
+    "THX820": Code(
+        "pairs cannot be run yet",
+        "`plan` shows the stages of a spec with a `pair`; carrying them out is not in this version.",
+    ),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, did_you_mean
-from theseus_fx.lang.source import Span
+from theseus_fx.lang.source import Source, Span
 from theseus_fx.lang.spec import Value
 
 
@@ -18,6 +18,8 @@ class Findings:
     params: Mapping[str, Value] = field(default_factory=dict[str, Value])
     broken: frozenset[str] = frozenset()
     """Params whose own value is wrong: what reads them is not blamed once more."""
+    code: Mapping[str, Source] = field(default_factory=dict[str, Source])
+    """The Python files that the spec names, by their path as written."""
     problems: list[Diagnostic] = field(default_factory=list[Diagnostic])
 
     def note(

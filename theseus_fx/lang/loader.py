@@ -8,13 +8,15 @@ from pathlib import Path
 
 from theseus_fx.lang import syntax
 from theseus_fx.lang.checker import check, check_used
+from theseus_fx.lang.code import code_paths
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected, near_names
 from theseus_fx.lang.parser import parse
 from theseus_fx.lang.shipped import specs_folder
 from theseus_fx.lang.source import Source
 from theseus_fx.lang.spec import Spec
 
-Find = Callable[[syntax.Use], Source]
+Find = Callable[[syntax.Text], Source]
+"""The file of a path that a spec names, or a diagnostic at that place."""
 
 
 def load(
@@ -32,7 +34,7 @@ def load(
     """
     source = read(Path(path), name=str(path))
     folder = Path(path).resolve().parent
-    return _checked(source, lambda use: _find(use, folder), assignments or {}, guide_required)
+    return _checked(source, lambda path: _find(path, folder), assignments or {}, guide_required)
 
 
 def loads(
@@ -44,19 +46,19 @@ def loads(
     guide_required: bool = True,
 ) -> Spec:
     """The spec in a text; `use` looks in `folder` and in the shipped specs. Errors as for `load`."""
-    return _checked(Source(name, text), lambda use: _find(use, folder), assignments or {}, guide_required)
+    return _checked(Source(name, text), lambda path: _find(path, folder), assignments or {}, guide_required)
 
 
 def reload(
     files: Sequence[tuple[str, str]], *, assignments: Mapping[str, str], guide_required: bool = True
 ) -> Spec:
-    """The spec in texts that a run has kept: (name, text) of the spec, then of the files it uses in order."""
+    """The spec in texts that a run has kept: (name, text) of the spec, then of the files that it reads."""
     kept = iter(files[1:])
 
-    def find(use: syntax.Use) -> Source:
+    def find(path: syntax.Text) -> Source:
         entry = next(kept, None)
         if entry is None:
-            raise _not_found(use.path.value, Label(use.path.span), ())
+            raise _not_found(path.value, Label(path.span), ())
         return Source(*entry)
 
     return _checked(Source(*files[0]), find, assignments, guide_required)
@@ -73,20 +75,31 @@ def read(path: Path, *, name: str | None = None) -> Source:
 
 def _read(path: Path, name: str, label: Label | None) -> Source:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        raw = path.read_bytes()
     except FileNotFoundError as error:
         raise _not_found(name, label, _siblings(path)) from error
     except IsADirectoryError as error:
         raise _unreadable(name, "it is a folder", label) from error
-    except UnicodeDecodeError as error:
-        raise _unreadable(name, f"byte {error.start} is not text in UTF-8", label) from error
     except OSError as error:
         raise _unreadable(name, error.strerror or str(error), label) from error
     except ValueError as error:  # of `read_bytes`: a null character
         raise _unreadable(name, str(error), label) from error
+    return decoded(raw, name, path=path.resolve(), label=label)
+
+
+def decoded(raw: bytes, name: str, *, path: Path | None = None, label: Label | None = None) -> Source:
+    """The text that bytes in UTF-8 are, with or without a byte order mark.
+
+    Raises:
+        Rejected: THX002 where they are no text; `label` is the place that asked for it.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable(name, f"byte {error.start} is not text in UTF-8", label) from error
     if "\0" in text:
         raise _unreadable(name, "it is binary", label)
-    return Source(name, text, path.resolve())
+    return Source(name, text, path)
 
 
 def _checked(source: Source, find: Find, assignments: Mapping[str, str], guide_required: bool) -> Spec:
@@ -96,7 +109,7 @@ def _checked(source: Source, find: Find, assignments: Mapping[str, str], guide_r
     for node in document.statements:
         if isinstance(node, syntax.Use):
             try:
-                used = _parsed(find(node))
+                used = _parsed(find(node.path))
             except Rejected as rejected:
                 problems += rejected.diagnostics
                 continue
@@ -104,9 +117,15 @@ def _checked(source: Source, find: Find, assignments: Mapping[str, str], guide_r
             problems += wrong
             if not wrong:
                 uses.append(used)
+    code: dict[str, Source] = {}
+    for path in code_paths(document):
+        try:
+            code[path.value] = code.get(path.value) or find(path)
+        except Rejected as rejected:
+            problems += rejected.diagnostics
     if problems:
         raise Rejected(*problems)
-    return check(document, uses=uses, assignments=assignments, guide_required=guide_required)
+    return check(document, uses=uses, assignments=assignments, code=code, guide_required=guide_required)
 
 
 def _parsed(source: Source) -> syntax.Document:
@@ -116,18 +135,18 @@ def _parsed(source: Source) -> syntax.Document:
     return document
 
 
-def _find(use: syntax.Use, folder: Path | None) -> Source:
-    """The file that a `use` names: beside the spec, then among the shipped specs."""
-    wanted = use.path.value
+def _find(named: syntax.Text, folder: Path | None) -> Source:
+    """The file that a spec names: beside the spec, then among the shipped specs."""
+    wanted = named.value
     places = [place for place in (folder, specs_folder()) if place is not None]
     for place in places:
         path = place / wanted
         if os.path.isfile(path):  # unlike `Path.is_file`, false for a name that no file can have
-            return _read(path, _shown(path, folder, wanted), Label(use.path.span))
+            return _read(path, _shown(path, folder, wanted), Label(named.span))
     parent = Path(wanted).parent
     known = [(parent / name).as_posix() for place in places for name in _siblings(place / wanted)]
     known += [f"std/{name}" for name in _siblings(specs_folder() / "std" / Path(wanted).name)]
-    raise _not_found(wanted, Label(use.path.span), known)
+    raise _not_found(wanted, Label(named.span), known)
 
 
 def _shown(path: Path, folder: Path | None, wanted: str) -> str:

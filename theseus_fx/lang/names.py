@@ -48,8 +48,18 @@ def names_of(node: syntax.Statement | syntax.Block) -> set[str]:
             return names_of(block)
         case syntax.Compare(block=block):
             return set() if block is None else names_of(block)
+        case syntax.Target(model=model):
+            return names_in(model)
+        case syntax.Pair(guides=guides, targets=targets):
+            return set[str]().union(*map(_names_of_side, (*guides, *targets)))
         case syntax.Use() | syntax.ModuleDefinition():
             return set()
+
+
+def _names_of_side(side: syntax.Side) -> set[str]:
+    ends = [windows.ends for windows in side.windows if isinstance(windows, syntax.At)]
+    values = [setting.value for setting in side.settings]
+    return set[str]().union(*map(names_in, (side.pattern.value, *ends, *values)))
 
 
 def steps_called(expression: syntax.Expression) -> set[str]:

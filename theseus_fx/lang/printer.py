@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from theseus_fx.lang import syntax
+from theseus_fx.lang.code import code_reference
 
 _BINDING = {
     "or": 1, "and": 2,
@@ -64,10 +65,18 @@ def _statement(node: syntax.Statement) -> list[str]:
         case syntax.Compare(methods=methods, block=block):
             head = f"compare {', '.join(m.text for m in methods)}"
             return [head if block is None else f"{head} {{ {'  '.join(map(_setting, block.settings))} }}"]
+        case syntax.Target(name=name, model=model):
+            return [f"target {name.text} = {print_expression(model)}"]
+        case syntax.Pair(name=name, guides=guides, targets=targets, expect=expect):
+            sides = [*(f"guide {_side(s)}" for s in guides), *(f"target {_side(s)}" for s in targets)]
+            sides += [f"expect {number.value}" for number in expect]
+            return [f"pair {name.text} {{", *(f"  {line}" for line in sides), "}"]
 
 
 def print_definition(node: syntax.ModuleDefinition) -> list[str]:
     """The lines of a `module` sentence without its comment."""
+    if code_reference(node.body) is not None:
+        return [f"module {node.name.text} = {print_expression(node.body)}"]
     head = f"module {node.name.text}({', '.join(map(_parameter, node.parameters))})"
     if not node.values:
         return [f"{head} =", f"  {print_expression(node.body)}"]
@@ -104,6 +113,25 @@ def _clauses(rule: syntax.Rule) -> list[str]:
     if rule.keep:
         lines.append(f"keep {', '.join(_quoted(g.pattern) for g in rule.keep)}")
     return lines + [f"replace with {print_expression(r)}" for r in rule.replacements]
+
+
+def _side(side: syntax.Side) -> str:
+    pieces = [_expression(side.pattern.value, _POSTFIX), *(f"in {word.text}" for word in side.network)]
+    for word, globs in (("within", side.within), ("keep", side.keep)):
+        if globs:
+            pieces.append(f"{word} {', '.join(_quoted(g.pattern) for g in globs)}")
+    pieces += [_windows(windows) for windows in side.windows]
+    return " ".join([*pieces, *map(_setting, side.settings)])
+
+
+def _windows(windows: syntax.Windows) -> str:
+    match windows:
+        case syntax.Every(count=count):
+            return f"every {count.value}"
+        case syntax.By(pattern=pattern, split=split):
+            return f"{'split ' if split else ''}by {_quoted(pattern.value)}"
+        case syntax.At(ends=ends):
+            return f"at {print_expression(ends)}"
 
 
 def _expression(expression: syntax.Expression, around: int) -> str:

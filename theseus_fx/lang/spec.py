@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from theseus_fx.lang import syntax
+from theseus_fx.lang.code import Code
 from theseus_fx.lang.source import Source, Span
 
 Unit = Literal["epochs", "steps", "batches"]
@@ -54,6 +55,8 @@ class Invocation:
     span: Span
     spans: Mapping[str, Span]
     """The span of each keyword's value; of positional ones under `0`, `1`, ..."""
+    code: Code | None = None
+    """Where the name is one of a Python file: `python("models.py").MyNet`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,8 @@ class Metric:
 class Start:
     """How a replacement's parameters begin."""
 
-    kind: Literal["random", "fit"]
+    kind: Literal["random", "fit", "given"]
+    """`given`: the target of a pair starts as its `target` sentence builds it."""
     samples: int = 2048
     """Inputs that a fit may look at."""
     metric: Literal["plain", "logits"] = "logits"
@@ -228,6 +232,87 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A network of its own that is built from the guide's representations."""
+
+    name: str
+    model: Invocation
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Each:
+    """Every block is a window by itself."""
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Every:
+    """`every N`: windows of N consecutive blocks."""
+
+    count: int
+    crossing: Literal["error", "allow", "cut"] = "error"
+    """Where a window would reach over a change of shape or into another module: an error, go on, or end
+    the window early there and begin the next one."""
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class By:
+    """`by "layer{i}"`: one window for each value of the braces."""
+
+    pattern: syntax.Text
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """`split by "layer{i}"`: each group becomes as many windows as the other network has blocks in its own.
+
+    Windows of a group differ by at most one block; the earlier ones are the longer ones.
+    """
+
+    pattern: syntax.Text
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class At:
+    """`at ["layer1.0", 3]`: the last block of each window, by path or by its number from 1."""
+
+    ends: tuple[str | int, ...]
+    places: tuple[Span, ...]
+    """Of the ends."""
+    span: Span
+
+
+Windows = Each | Every | By | Split | At
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """The blocks of one network that a pair aligns, and how they are taken together to windows."""
+
+    pattern: ModulePattern
+    within: tuple[syntax.Glob, ...]
+    keep: tuple[syntax.Glob, ...]
+    windows: Windows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Which blocks of the target are trained to represent what which blocks of the guide do."""
+
+    name: str
+    guide: Side
+    target: Side
+    expect: int | None
+    expect_span: Span | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recalibrate:
     """Batch statistics computed anew after the replacements."""
 
@@ -254,7 +339,7 @@ class Spec:
 
     source: Source
     uses: tuple[Source, ...]
-    """Every other file it reads, in order."""
+    """Every other file it reads, in order: the specs it uses, then Python files."""
     params: Mapping[str, Value]
     """With the values of `--set`."""
     guide: Guide | None
@@ -264,7 +349,12 @@ class Spec:
     task: Task | None
     modules: Mapping[str, syntax.ModuleDefinition]
     """Named replacements: the spec's own and those of the files it uses."""
+    code: Mapping[str, Source]
+    """The Python files that it names, by their path as written; they are not run by reading them."""
     rules: tuple[Rule, ...]
+    target: Target | None = None
+    """A network of its own; then there are pairs and no rules."""
+    pairs: tuple[Pair, ...] = ()
     schedule: Schedule
     recalibrate: tuple[Recalibrate, ...]
     finetune: Training | None

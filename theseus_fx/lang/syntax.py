@@ -208,7 +208,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class ModuleDefinition:
-    """`module LowRankLinear(part, rank) = chain`, or `{ h = chain  return h + it }` with values by name.
+    """`module LowRankLinear(part, rank) = chain`, or `{ h = chain  return h + it }` with values by name,
+    or `module Block = python("mine.py").Block`.
 
     `doc` is the comment right above it.
     """
@@ -303,6 +304,70 @@ class Compare:
     span: Span
 
 
+# --- a target network of its own ---
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`target small = call`."""
+
+    name: Word
+    model: Expression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """`every 2`."""
+
+    count: Number
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """`by "layer{i}"`, or `split by "layer{i}"`."""
+
+    pattern: Text
+    split: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """`at ["layer1.0", "layer1.2"]`."""
+
+    ends: ListOf
+    span: Span
+
+
+Windows = Every | By | At
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """`guide Bottleneck in big within "layer*" every 2 crossing = cut`, clauses as written."""
+
+    pattern: Pattern
+    network: tuple[Word, ...]
+    within: tuple[Glob, ...]
+    keep: tuple[Glob, ...]
+    windows: tuple[Windows, ...]
+    settings: tuple[Setting, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`pair block { guide ...  target ...  expect 8 }`, clauses as written."""
+
+    name: Word
+    guides: tuple[Side, ...]
+    targets: tuple[Side, ...]
+    expect: tuple[Number, ...]
+    span: Span
+
+
 Statement = (
     Use
     | Param
@@ -315,6 +380,8 @@ Statement = (
     | Recalibrate
     | Finetune
     | Compare
+    | Target
+    | Pair
 )
 
 

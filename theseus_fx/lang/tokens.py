@@ -48,7 +48,7 @@ def keywords() -> dict[str, str]:
     return {
         t.name.lower().lstrip("_"): t.name
         for t in grammar().terminals
-        if t.name.startswith("_") and "ANON" not in t.name
+        if t.name.startswith("_") and not t.name.startswith("__")  # `__`: Lark's own
     }
 
 

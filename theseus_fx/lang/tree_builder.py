@@ -95,10 +95,21 @@ class _Builder:
                 return syntax.Compare(self.words(_tree(children[0])), block, span)
             case "setting":
                 return self.setting(tree)
+            case "target":
+                setting = self.setting(_tree(children[0]))
+                return syntax.Target(setting.name, setting.value, span)
+            case "pair":
+                return self.pair(tree)
             case other:
                 raise AssertionError(f"the grammar has a statement {other} that nothing builds")
 
     def definition(self, tree: Tree[Token]) -> syntax.ModuleDefinition:
+        if len(tree.children) == 1:  # `module X = python("mine.py").X`
+            setting, doc = (
+                self.setting(_tree(tree.children[0])),
+                _comment_above(self.source, tree.meta.start_pos),
+            )
+            return syntax.ModuleDefinition(setting.name, (), (), setting.value, doc, self.span(tree))
         name, parameters, body = _children(tree)
         given = [] if parameters is None else [c for c in _children(_tree(parameters)) if c is not None]
         inside = [_tree(body)] if _tree(body).data != "body" else [_tree(c) for c in _children(_tree(body))]
@@ -136,6 +147,40 @@ class _Builder:
             replacements=tuple(self.expression(c.children[0]) for c in of("replace")),
             span=self.span(tree),
         )
+
+    def pair(self, tree: Tree[Token]) -> syntax.Pair:
+        name, *rest = _children(tree)
+        clauses = [_tree(c) for c in rest]
+        return syntax.Pair(
+            name=self.word(name),
+            guides=tuple(self.side(c) for c in clauses if c.data == "guide_side"),
+            targets=tuple(self.side(c) for c in clauses if c.data == "target_side"),
+            expect=tuple(self.number(_tree(c.children[0])) for c in clauses if c.data == "expect"),
+            span=self.span(tree),
+        )
+
+    def side(self, tree: Tree[Token]) -> syntax.Side:
+        value, *rest = _children(tree)
+        clauses = [_tree(c) for c in rest]
+        pattern = self.expression(value)
+        return syntax.Side(
+            pattern=syntax.Pattern(pattern, None, pattern.span),
+            network=tuple(self.word(c.children[0]) for c in clauses if c.data == "network"),
+            within=tuple(g for c in clauses if c.data == "inside" for g in self.globs(c)),
+            keep=tuple(g for c in clauses if c.data == "keep" for g in self.globs(c)),
+            windows=tuple(self.windows(c) for c in clauses if c.data in ("every", "by", "split", "at")),
+            settings=tuple(self.setting(c) for c in clauses if c.data == "setting"),
+            span=self.span(tree),
+        )
+
+    def windows(self, tree: Tree[Token]) -> syntax.Windows:
+        span, inside = self.span(tree), tree.children[0]
+        if tree.data == "every":
+            return syntax.Every(self.number(_tree(inside)), span)
+        if tree.data == "at":
+            items = tuple(self.expression(c) for c in _children(_tree(inside)) if c is not None)
+            return syntax.At(syntax.ListOf(items, self.span(inside)), span)
+        return syntax.By(self.text(inside), tree.data == "split", span)
 
     def pattern(self, tree: Tree[Token]) -> syntax.Pattern:
         value, name = _children(tree)
@@ -181,6 +226,8 @@ class _Builder:
         match tree.data:
             case "name":
                 return syntax.Name(str(children[0]), span)
+            case "target_name":
+                return syntax.Name(span.text, span)
             case "number":
                 return self.number(tree)
             case "quantity":
@@ -251,9 +298,12 @@ def _unescaped(text: str) -> str:
 
 
 def _comment_above(source: Source, offset: int) -> str:
-    """The comment lines right above an offset, without their marks."""
+    """The comment lines right above an offset that begins its line, without their marks."""
     lines: list[str] = []
-    number = source.position(offset)[0] - 1
+    number, column = source.position(offset)
+    if source.line(number)[: column - 1].strip():
+        return ""
+    number -= 1
     while number >= 1 and source.line(number).lstrip().startswith("#"):
         lines.insert(0, source.line(number).lstrip().removeprefix("#").strip())
         number -= 1

@@ -42,6 +42,10 @@ TRAINING_SETTINGS = ("lr", "for", "optimizer", "weight_decay", "clip", "loss")
 """Of `finetune` and of `trained by`."""
 RECALIBRATE_SETTINGS = ("over",)
 COMPARE_SETTINGS = ("lr", "align_lr")
+SIDE_SETTINGS = ("crossing",)
+"""Of the `guide` and the `target` of a `pair`."""
+CROSSING = ("error", "allow", "cut")
+"""What `every N` does where a window would reach over a change of shape or into another module."""
 
 Kind = Literal["int", "share", "bool", "path", "optional int", "any"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from theseus_fx.graph.boundary import opaques
 from theseus_fx.graph.trace import ModuleCall, Trace
 from theseus_fx.lang.diagnostics import Diagnostic, Label
 from theseus_fx.lang.spec import Rule
@@ -39,20 +40,45 @@ def overlaps(claims: Sequence[Claim], trace: Trace) -> Iterator[Diagnostic]:
 
 
 def boundary_problems(claim: Claim, trace: Trace) -> Iterator[Diagnostic]:
-    """THX405 where the module is no part: called more than once, or not one tensor in and one out."""
+    """THX405 where the module is no part: called more than once, or without one output with a row each."""
     call = claim.call
     if call.repeated:
         if call.number == 1:
             times = sum(other.path == call.path for other in trace.calls)
             yield _no_part(claim, f"`{call.path}` is called {times} times in one forward pass")
-    elif call.node is None:
-        yield _no_part(claim, f"`{call.path}` does not return one tensor that the model uses; a part does")
-    elif len(call.inputs) != 1:
-        yield _no_part(claim, f"`{call.path}` takes {len(call.inputs)} tensors; a part has one input")
-    elif call.leaf and trace.node(call.node).op != "call_module":
-        yield _no_part(claim, f"`{call.path}` returns its tensor inside a structure; a part returns it bare")
-    elif not isinstance(next(iter(trace.value(call.node).shape), None), str):
-        yield _no_part(claim, f"`{call.path}` returns the same for every sample; a part has a row for each")
+    elif problem := _output_problem(call, trace) or _input_problem(call):
+        yield _no_part(claim, f"`{call.path}` {problem}")
+
+
+def _output_problem(call: ModuleCall, trace: Trace) -> str | None:
+    if call.node is None:
+        if not call.used:
+            return "returns no tensor that the model uses; a part has one output"
+        return f"returns {len(call.used)} tensors that the model uses, {_listed(call.used)}; a part has one"
+    if found := next(opaques(call.returns), None):
+        where = f" as {_listed([found.name])}" if found.name else ""
+        return f"returns {found.what}{where}, which no replacement can"
+    shape = trace.value(call.node).shape
+    if not any(isinstance(size, str) for size in shape):
+        return "returns the same for every sample; a part has a row for each"
+    if not isinstance(shape[0], str):
+        sizes = ", ".join("b" if size == "batch" else str(size) for size in shape)
+        return f"returns ({sizes}); the output of a part has its batch first"
+    return None
+
+
+def _input_problem(call: ModuleCall) -> str | None:
+    if not call.arguments:
+        return "takes no tensor; a part has an input"
+    if call.primary is None:
+        return "takes the same for every sample; a part has an input with a row for each"
+    return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`[0]` and `last_hidden_state`, as text."""
+    shown = [f"[{name}]" if name.isdigit() else f"`{name}`" for name in names]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _around(claim: Claim, holders: dict[int, Claim], trace: Trace) -> Claim | None:

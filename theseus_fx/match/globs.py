@@ -19,13 +19,15 @@ def fits_any(path: str, globs: Sequence[syntax.Glob]) -> bool:
     return any(fits(path, glob) for glob in globs)
 
 
-def unused(globs: Iterable[syntax.Glob], paths: Sequence[str]) -> Iterator[Diagnostic]:
+def unused(
+    globs: Iterable[syntax.Glob], paths: Sequence[str], *, what: str = "guide"
+) -> Iterator[Diagnostic]:
     """A diagnostic (THX404) for each glob that fits no module at all."""
     for glob in globs:
         if not any(fits(path, glob) for path in paths):
             yield Diagnostic(
                 code="THX404",
-                message=f'no module of the guide fits the path pattern "{glob.pattern}"',
+                message=f'no module of the {what} fits the path pattern "{glob.pattern}"',
                 primary=Label(glob.span),
                 help=did_you_mean(glob.pattern, [p for p in paths if p], what="modules"),
             )

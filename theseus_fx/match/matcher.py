@@ -17,6 +17,7 @@ from theseus_fx.lang.spec import Rule, Spec
 from theseus_fx.match.alike import merged
 from theseus_fx.match.claims import Claim, boundary_problems, overlaps
 from theseus_fx.match.globs import unused
+from theseus_fx.match.inputs import PartInput, input_names, inputs_of, value_names
 from theseus_fx.match.pattern import Miss, attributes_of, miss
 from theseus_fx.match.reasons import count_problems
 
@@ -31,13 +32,20 @@ class Site:
     path: str
     """The module's dotted name."""
     node: str
-    """The graph node that calls it; its value is the part's output."""
+    """The graph node whose value is the part's output."""
+    operation: str
+    """The graph node that calls the module: `node` itself, or the structure that it takes the output from."""
+    inputs: tuple[PartInput, ...]
+    """In the order of the parameters of the module's `forward`."""
     input_node: str
-    """The node whose value flows in."""
+    """The node of the primary one, which flows into the replacement."""
+    call: ModuleCall
+    """In the trace."""
     module_class: str
     description: str
     """The module as torch prints it, on one line."""
     input: ValueInfo
+    """Of the primary input."""
     output: ValueInfo
     names: Mapping[str, object]
     """What `where` and the replacement see: the params and, under the rule's binding, the part."""
@@ -58,40 +66,66 @@ def candidates(spec: Spec, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What the rules found in a guide, whether or not it can be planned."""
+
+    sites: tuple[Site, ...]
+    """All matches that are parts, in execution order."""
+    misses: Mapping[str, tuple[Miss, ...]]
+    """By rule, why every other call did not match."""
+    problems: tuple[Diagnostic, ...]
+    """What forbids a plan."""
+
+    def accepted(self) -> tuple[Site, ...]:
+        """The sites; `Rejected` where there are problems."""
+        if self.problems:
+            raise Rejected(*self.problems)
+        return self.sites
+
+
 def match(spec: Spec, model: nn.Module, trace: Trace) -> tuple[Site, ...]:
     """All sites, in execution order.
+
+    Raises:
+        Rejected: THX401 to THX405, every one that applies to any rule; what is wrong with a `where`.
+    """
+    return survey(spec, model, trace).accepted()
+
+
+def survey(spec: Spec, model: nn.Module, trace: Trace) -> Survey:
+    """What every rule finds, what it misses, and all that is wrong with it.
 
     Args:
         spec: the checked spec.
         model: the guide, on any device; only names, classes and attributes are read.
         trace: its trace. What it records inside of a module that a rule matches is seen as well, so that two
             rules cannot claim a module and a part of it.
-
-    Raises:
-        Rejected: THX401 to THX405, every one that applies to any rule; what is wrong with a `where`.
     """
     problems: list[Diagnostic] = []
     claims: list[Claim] = []
+    missed: dict[str, tuple[Miss, ...]] = {}
     paths = [path for path, _ in model.named_modules()]
     for rule in spec.rules:
         wrong = [*unused((*rule.within, *rule.keep), paths)]
         found, misses = _find(rule, spec, model, trace, wrong)
         claims += found
+        missed[rule.name] = tuple(misses)
         if not wrong:  # else the count is wrong because of that
             matched = [*dict.fromkeys(claim.call.path for claim in found)]
             wrong += count_problems(rule, matched, misses, model, trace)
         problems += wrong
     problems += overlaps(claims, trace)
-    for claim in claims:
-        problems += boundary_problems(claim, trace)
-    if problems:
-        raise Rejected(*merged(problems))
     numbers: Counter[str] = Counter()
     sites: list[Site] = []
     for claim in sorted(claims, key=lambda claim: claim.index):
+        wrong = [*boundary_problems(claim, trace)]
+        problems += wrong
+        if wrong or claim.call.repeated:  # only the first of several calls is blamed
+            continue
         numbers[claim.rule.name] += 1
         sites.append(_site(claim, numbers[claim.rule.name], spec, model, trace))
-    return tuple(sites)
+    return Survey(sites=tuple(sites), misses=missed, problems=merged(problems))
 
 
 def _find(
@@ -142,27 +176,19 @@ def _names(rule: Rule, call: ModuleCall, spec: Spec, model: nn.Module, trace: Tr
     names: dict[str, object] = dict(spec.params)
     if rule.pattern.binding is not None:
         part: dict[str, object] = attributes_of(model.get_submodule(call.path))
-        if call.inputs:
-            part["in"] = _value_names(trace.value(call.inputs[0]))
+        if call.primary is not None:
+            part["in"] = value_names(trace.value(call.primary.node))
+        part["inputs"] = input_names(inputs_of(call, trace))
         if call.node is not None:
-            part["out"] = _value_names(trace.value(call.node))
+            part["out"] = value_names(trace.value(call.node))
         names[rule.pattern.binding] = part
-    return names
-
-
-def _value_names(value: ValueInfo) -> dict[str, object]:
-    names: dict[str, object] = {"shape": value.shape, "rank": len(value.shape)}
-    if all(isinstance(size, int) for size in value.shape[1:]):
-        names["features"] = value.features
-    if len(value.shape) > 1:
-        names["channels"] = value.shape[1]
     return names
 
 
 def _site(claim: Claim, number: int, spec: Spec, model: nn.Module, trace: Trace) -> Site:
     rule, call = claim.rule, claim.call
-    if call.node is None:  # boundary_problems has reported it
-        raise AssertionError(f"{call.name} has no single output")
+    if call.node is None or call.primary is None:  # boundary_problems has reported it
+        raise AssertionError(f"{call.name} has no single output, or no input")
     module = model.get_submodule(call.path)
     description = repr(module) if not any(True for _ in module.children()) else type(module).__name__
     return Site(
@@ -170,10 +196,13 @@ def _site(claim: Claim, number: int, spec: Spec, model: nn.Module, trace: Trace)
         rule=rule,
         path=call.path,
         node=call.node,
-        input_node=call.inputs[0],
+        operation=call.operation or call.node,
+        inputs=inputs_of(call, trace),
+        input_node=call.primary.node,
+        call=call,
         module_class=type(module).__name__,
         description=" ".join(description.split()),
-        input=trace.value(call.inputs[0]),
+        input=trace.value(call.primary.node),
         output=trace.value(call.node),
         names=_names(rule, call, spec, model, trace),
     )

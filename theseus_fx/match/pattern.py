@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import nn
 
+from theseus_fx.lang import syntax
 from theseus_fx.lang.check_values import shown
 from theseus_fx.lang.diagnostics import near_names
 from theseus_fx.lang.evaluate import equal
-from theseus_fx.lang.spec import ModulePattern, Rule
+from theseus_fx.lang.spec import ModulePattern
 from theseus_fx.match.globs import fits_any
+
+
+class Selection(Protocol):
+    """What chooses modules: a rule, or one side of a pair."""
+
+    @property
+    def pattern(self) -> ModulePattern: ...
+    @property
+    def within(self) -> tuple[syntax.Glob, ...]: ...
+    @property
+    def keep(self) -> tuple[syntax.Glob, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,7 @@ def attributes_of(module: nn.Module) -> dict[str, object]:
     return values
 
 
-def miss(rule: Rule, path: str, module: nn.Module) -> Miss | None:
+def miss(rule: Selection, path: str, module: nn.Module) -> Miss | None:
     """Why the module is no candidate for the rule, or None if it is one; `where` is judged later."""
     pattern = rule.pattern
     if pattern.class_name not in class_names(type(module)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -19,7 +20,8 @@ def build(invocation: Invocation, name: str, *, meta: bool, weights: bool) -> nn
 
     Keywords are fields of the class's configuration; without a hub name the other fields have that
     class's defaults and the weights are random. With a hub name (the one positional argument) both come
-    from the hub or its cache, so nothing can be built without reading them.
+    from the hub or its cache, so nothing can be built without reading them. A cache of keys and values
+    between calls is off where the keywords do not ask for it: a replaced layer would not fill it.
 
     Raises `Rejected`: THX301 for a class or a field that does not exist or does not take the value,
     THX707 where the hub is needed and cannot be reached or must not be.
@@ -37,11 +39,12 @@ def build(invocation: Invocation, name: str, *, meta: bool, weights: bool) -> nn
     hub_name = _hub_name(invocation)
     config_class: Any = kind.config_class
     _check_fields(invocation, config_class)
+    fields = _fields(invocation, config_class)
     if hub_name is not None:
-        return _from_hub(invocation, kind, hub_name, weights=weights)
+        return _without_cache(_from_hub(invocation, kind, hub_name, fields, weights=weights), fields)
     try:
         with weightless() if meta else nullcontext():
-            return cast("nn.Module", kind(config_class(**invocation.keywords)))
+            return _without_cache(kind(config_class(**fields)), fields)
     except (*CONSTRUCTOR_ERRORS, StrictDataclassError) as error:
         raise refused(invocation, error) from error
 
@@ -74,7 +77,23 @@ def _check_fields(invocation: Invocation, config_class: Any) -> None:
             )
 
 
-def _from_hub(invocation: Invocation, kind: Any, hub_name: str, *, weights: bool) -> nn.Module:
+def _fields(invocation: Invocation, config_class: Any) -> dict[str, Any]:
+    """The keywords, and `use_cache = false` where the configuration has such a field."""
+    default = {"use_cache": False} if hasattr(config_class(), "use_cache") else {}
+    return {**default, **invocation.keywords}
+
+
+def _without_cache(model: Any, fields: Mapping[str, Any]) -> nn.Module:
+    """The model, whose `generate` would otherwise turn the cache on again."""
+    generation = getattr(model, "generation_config", None)
+    if generation is not None and not fields.get("use_cache", True):
+        generation.use_cache = False
+    return cast("nn.Module", model)
+
+
+def _from_hub(
+    invocation: Invocation, kind: Any, hub_name: str, fields: Mapping[str, Any], *, weights: bool
+) -> nn.Module:
     from huggingface_hub.errors import StrictDataclassError
 
     if not weights:
@@ -86,7 +105,7 @@ def _from_hub(invocation: Invocation, kind: Any, hub_name: str, *, weights: bool
             ),
         )
     try:
-        return cast("nn.Module", kind.from_pretrained(hub_name, **invocation.keywords))
+        return cast("nn.Module", kind.from_pretrained(hub_name, **fields))
     except (OSError, SafetensorError) as error:  # unreachable, missing or damaged
         first = str(error).strip().partition("\n")[0]
         raise no_weights(

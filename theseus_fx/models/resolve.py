@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from theseus_fx.lang.code import Code
 from theseus_fx.lang.diagnostics import did_you_mean
 from theseus_fx.lang.source import Source
 from theseus_fx.lang.spec import Invocation, Value
-from theseus_fx.models import from_torchvision, from_transformers
+from theseus_fx.models import from_python, from_torchvision, from_transformers
 from theseus_fx.models.rejection import CONSTRUCTOR_ERRORS, refused, unknown_model
 from theseus_fx.models.weightless import weightless
 from theseus_fx.models.zoo import ZOO
@@ -36,6 +37,8 @@ def build(invocation: Invocation, *, device: torch.device, weights: bool) -> nn.
     if meta and weights:
         raise ValueError("the meta device holds no weights")
     _check_values(invocation)
+    if invocation.code is not None:
+        return _from_code(invocation, invocation.code, meta=meta).to(device).eval()
     library, _, name = invocation.name.rpartition(".")
     match library:
         case "torchvision":
@@ -52,12 +55,13 @@ def build(invocation: Invocation, *, device: torch.device, weights: bool) -> nn.
 
 
 def describe(invocation: Invocation) -> dict[str, Any]:
-    """The invocation as plain JSON values, enough for `rebuild`."""
+    """The invocation as plain JSON values, enough for `rebuild`; with the text of a file that it runs."""
     _check_values(invocation)
     return {
         "name": invocation.name,
         "positional": [_as_json(value) for value in invocation.positional],
         "keywords": {key: _as_json(value) for key, value in invocation.keywords.items()},
+        **({} if invocation.code is None else {"code": from_python.as_json(invocation.code)}),
     }
 
 
@@ -78,8 +82,19 @@ def rebuild(description: Mapping[str, Any], *, device: torch.device | None = Non
         keywords=keywords,
         span=Source("<saved architecture>", text).span(0, len(text)),
         spans={},
+        code=from_python.from_json(description["code"]) if "code" in description else None,
     )
     return build(invocation, device=device or torch.device("cpu"), weights=False)
+
+
+def _from_code(invocation: Invocation, code: Code, *, meta: bool) -> nn.Module:
+    """The model of a person's own file; its weights are those that its constructor gives it."""
+    kind = from_python.load_class(code, invocation.span)
+    try:
+        with weightless() if meta else nullcontext():
+            return kind(*invocation.positional, **invocation.keywords)
+    except CONSTRUCTOR_ERRORS as error:
+        raise refused(invocation, error) from error
 
 
 def _from_zoo(invocation: Invocation, name: str, *, meta: bool) -> nn.Module:

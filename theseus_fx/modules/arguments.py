@@ -9,9 +9,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from theseus_fx.lang.code import Code
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected, did_you_mean
 from theseus_fx.lang.library import how_to_use
 from theseus_fx.lang.source import Span
+from theseus_fx.models.from_python import load_class
 from theseus_fx.modules.functions import FUNCTIONS
 from theseus_fx.modules.recipe import Argument
 
@@ -38,6 +40,8 @@ class Written:
     places: Mapping[str, Span]
     """Of the keywords' names."""
     span: Span
+    code: Code | None = None
+    """Where the class is one of a person's own Python file."""
 
 
 def bind(written: Written, x: Tensor, modules: Iterable[str]) -> dict[str, Argument]:
@@ -137,6 +141,8 @@ def _shown(value: object) -> str:
 
 def _maker(written: Written, modules: Iterable[str]) -> Callable[..., nn.Module]:
     kind = written.kind
+    if written.code is not None:
+        return load_class(written.code, written.span)
     if kind in FUNCTIONS:
         return FUNCTIONS[kind]
     candidate = getattr(nn, kind, None)

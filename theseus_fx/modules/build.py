@@ -18,7 +18,8 @@ from torch import Tensor
 from theseus_fx.graph.values import ValueInfo
 from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
-from theseus_fx.lang.source import Span
+from theseus_fx.lang.source import Source, Span
+from theseus_fx.match.inputs import nested
 from theseus_fx.modules.flow import PROBE_BATCH, Flow, FlowBuilder, pruned, shown, symbolic
 from theseus_fx.modules.recipe import PRIMARY, Recipe, Step
 
@@ -36,7 +37,9 @@ class Boundary:
     span: Span
     """Where the rule says what is matched."""
     inputs: Mapping[str, ValueInfo] = field(default_factory=dict[str, ValueInfo])
-    """Its other inputs, by parameter."""
+    """Its inputs by parameter."""
+    primary: str | None = None
+    """The parameter of `input`, where `inputs` has it too."""
 
 
 def build(
@@ -45,6 +48,7 @@ def build(
     *,
     names: Mapping[str, object],
     definitions: Definitions,
+    code: Mapping[str, Source] | None = None,
 ) -> Recipe:
     """The recipe of a replacement.
 
@@ -53,6 +57,7 @@ def build(
         boundary: the part it takes the place of.
         names: params and the rule's binding, as `evaluate` wants them.
         definitions: the named modules of the spec.
+        code: the Python files of the spec, by their path as written.
 
     Raises:
         Rejected: THX303, THX205 or THX502 at the step that is wrong, THX501 where the output does not fit.
@@ -65,7 +70,9 @@ def build(
     dtype = wanted.dtype if wanted.dtype.is_floating_point else torch.float32
     values = {PRIMARY: boundary.input, **boundary.inputs}
     flows = {name: Flow(name, _probe(value)) for name, value in values.items()}
-    builder = FlowBuilder(definitions, dtype, refuse)
+    if boundary.primary is not None:
+        flows[boundary.primary] = flows[PRIMARY]
+    builder = FlowBuilder(definitions, dtype, refuse, code or {})
     made = builder.flow(expression, flows[PRIMARY], _flowing(names, flows))
     last = expression.steps[-1] if isinstance(expression, syntax.Chain) else expression
     x = builder.tensor(made, last.span)
@@ -83,24 +90,11 @@ def _flowing(names: Mapping[str, object], flows: Mapping[str, Flow]) -> dict[str
     """The names with the inputs of the part as values that flow, under the rule's binding."""
     others = {name: flow for name, flow in flows.items() if name != PRIMARY}
     return {
-        name: {**cast("Mapping[str, object]", value), "in": flows[PRIMARY], "inputs": _tree(others)}
+        name: {**cast("Mapping[str, object]", value), "in": flows[PRIMARY], "inputs": nested(others)}
         if isinstance(value, Mapping)
         else value
         for name, value in names.items()
     }
-
-
-def _tree(flows: Mapping[str, Flow]) -> dict[str, object]:
-    """Dotted parameters, `position_embeddings.0`, as a list under the first of their words."""
-    tree: dict[str, object] = {}
-    for name, flow in flows.items():
-        owner, dot, _ = name.partition(".")
-        if dot:
-            earlier = cast("tuple[Flow, ...]", tree.get(owner, ()))
-            tree[owner] = (*earlier, flow)
-        else:
-            tree[name] = flow
-    return tree
 
 
 def _rejected(boundary: Boundary, span: Span, message: str, label: str = "") -> Rejected:

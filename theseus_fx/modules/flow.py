@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor
 
 from theseus_fx.lang import syntax
 from theseus_fx.lang.check_flow import holds_steps
+from theseus_fx.lang.code import Code, code_reference
 from theseus_fx.lang.diagnostics import Rejected
 from theseus_fx.lang.evaluate import evaluate
 from theseus_fx.lang.names import names_in
-from theseus_fx.lang.source import Span
+from theseus_fx.lang.source import Source, Span
 from theseus_fx.lang.words import IT, NAMESPACE
 from theseus_fx.modules.arguments import Written, bind
 from theseus_fx.modules.recipe import Step, Wire
@@ -72,6 +73,8 @@ class FlowBuilder:
     dtype: torch.dtype
     """Of parameters."""
     refuse: Refusal
+    code: Mapping[str, Source] = field(default_factory=dict[str, Source])
+    """The Python files of the spec, by their path as written."""
     steps: list[Step] = field(default_factory=list[Step])
 
     def flow(self, expression: syntax.Expression, it: Flow, names: Mapping[str, object]) -> Flow:
@@ -156,6 +159,11 @@ class FlowBuilder:
         definition = self.definitions.get(name)
         if definition is None:
             return self._library(name, arguments, it, names, span)
+        reference = code_reference(definition.body)
+        if reference is not None:
+            path, own_name = reference
+            code = Code(self.code[path.value], own_name)
+            return self._library(name, arguments, it, names, span, code)
         parameters = [parameter.name.text for parameter in definition.parameters]
         positional = [self._argument(a.value, it, names) for a in arguments if a.name is None]
         inner: dict[str, object] = dict(zip(parameters, positional, strict=False))
@@ -179,6 +187,7 @@ class FlowBuilder:
         it: Flow,
         names: Mapping[str, object],
         span: Span,
+        code: Code | None = None,
     ) -> Flow:
         flows: list[tuple[Flow, Span]] = []
         constants: list[object] = []
@@ -194,7 +203,9 @@ class FlowBuilder:
                 flows.append((value, argument.value.span))
         keywords = {a.name: evaluate(a.value, _with(names, it)) for a in arguments if a.name is not None}
         places = {a.name: a.name_span or a.span for a in arguments if a.name is not None}
-        return self._step(Written(name, tuple(constants), keywords, places, span), flows or [(it, span)])
+        return self._step(
+            Written(name, tuple(constants), keywords, places, span, code), flows or [(it, span)]
+        )
 
     def _item(self, expression: syntax.Index, it: Flow, names: Mapping[str, object]) -> Flow:
         owner = self.flow(expression.value, it, names)
@@ -233,7 +244,8 @@ class FlowBuilder:
         """Adds a step; each value that flows in comes with its place."""
         tensors = [self.tensor(flow, span) for flow, span in flows]
         arguments = bind(written, tensors[0], self.definitions)
-        step = Step(kind=written.kind, arguments=arguments, inputs=tuple(flow.wire for flow, _ in flows))
+        inputs = tuple(flow.wire for flow, _ in flows)
+        step = Step(kind=written.kind, arguments=arguments, inputs=inputs, code=written.code)
         self._keeps_the_batch(written, step, tensors[0])
         value = self._output(step, written, tensors)
         self.steps.append(step)
@@ -288,11 +300,7 @@ def pruned(steps: Sequence[Step], output: Wire) -> tuple[tuple[Step, ...], Wire]
     kept = [index for index in range(len(steps)) if index in needed]
     number: dict[Wire, Wire] = {old: new for new, old in enumerate(kept)}
     renumbered = tuple(
-        Step(
-            kind=steps[index].kind,
-            arguments=steps[index].arguments,
-            inputs=tuple(number.get(wire, wire) for wire in steps[index].inputs),
-        )
+        replace(steps[index], inputs=tuple(number.get(wire, wire) for wire in steps[index].inputs))
         for index in kept
     )
     return renumbered, number.get(output, output)

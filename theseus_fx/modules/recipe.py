@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, nn
 
+from theseus_fx.lang.code import Code
+from theseus_fx.models import from_python
+from theseus_fx.models.from_python import load_class
 from theseus_fx.modules.functions import FUNCTIONS, RESHAPING
 
 Argument = int | float | bool | str | None | tuple["Argument", ...]
@@ -33,9 +36,13 @@ class Step:
     arguments: Mapping[str, Argument]
     inputs: tuple[Wire, ...]
     """The values that flow in, in the order of the module's `forward`."""
+    code: Code | None = None
+    """Where the class is one of a person's own Python file."""
 
     def make(self) -> nn.Module:
         """The module, on the current default device."""
+        if self.code is not None:
+            return load_class(self.code)(**self.arguments)
         maker = FUNCTIONS[self.kind] if self.kind in FUNCTIONS else getattr(nn, self.kind)
         module: nn.Module = maker(**self.arguments)
         return module
@@ -98,7 +105,7 @@ class Recipe:
         return tuple(names)
 
     def make(self, *, device: torch.device | str = "cpu", seed: int | None = None) -> nn.Module:
-        """The module, with torch's own initialisation: an `nn.Sequential` or an `fx.GraphModule`.
+        """The module, with torch's own initialisation: an `nn.Sequential`, or `Wired`.
 
         Args:
             device: where its parameters live; `meta` costs no memory.
@@ -119,20 +126,12 @@ class Recipe:
 
     def _make(self) -> nn.Module:
         children = OrderedDict(zip(self.child_names(), (step.make() for step in self.steps), strict=True))
-        module = nn.Sequential(children) if self.chain else self._wired(children)
+        module = (
+            nn.Sequential(children)
+            if self.chain
+            else Wired(children, self.inputs, tuple(step.inputs for step in self.steps), self.output)
+        )
         return module.to(self.dtype)
-
-    def _wired(self, children: Mapping[str, nn.Module]) -> nn.Module:
-        root = nn.Module()
-        graph = fx.Graph()
-        values: dict[Wire, fx.Node] = {}
-        for name in self.inputs:
-            values[name] = graph.placeholder(f"x_{name.replace('.', '_')}")
-        for index, (step, (name, child)) in enumerate(zip(self.steps, children.items(), strict=True)):
-            root.add_module(name, child)
-            values[index] = graph.call_module(name, tuple(values[wire] for wire in step.inputs))
-        graph.output(values[self.output])
-        return fx.GraphModule(root, graph, class_name="Replacement")
 
     def parameter_count(self) -> int:
         """How many parameters the module has."""
@@ -168,6 +167,7 @@ class Recipe:
                     "kind": step.kind,
                     "arguments": {key: _plain(value) for key, value in step.arguments.items()},
                     "inputs": list(step.inputs),
+                    **({} if step.code is None else {"code": from_python.as_json(step.code)}),
                 }
                 for step in self.steps
             ],
@@ -182,6 +182,7 @@ class Recipe:
                 kind=s["kind"],
                 arguments={k: _frozen(v) for k, v in s["arguments"].items()},
                 inputs=tuple(s["inputs"]),
+                code=from_python.from_json(s["code"]) if "code" in s else None,
             )
             for s in value["steps"]
         )
@@ -197,6 +198,31 @@ class Recipe:
             for index, step in enumerate(self.steps)
         ]
         return "; ".join([*lines, f"return {names.get(self.output, str(self.output))}"])
+
+
+class Wired(nn.Module):
+    """Children, each called with what flows into it; made by `Recipe.make`."""
+
+    def __init__(
+        self,
+        children: Mapping[str, nn.Module],
+        inputs: tuple[str, ...],
+        wires: tuple[tuple[Wire, ...], ...],
+        output: Wire,
+    ) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.add_module(name, child)
+        self.inputs = inputs
+        self.wires = wires
+        self.output = output
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """One tensor, from the values of `inputs` by position."""
+        values: dict[Wire, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for index, (child, wires) in enumerate(zip(self.children(), self.wires, strict=True)):
+            values[index] = child(*(values[wire] for wire in wires))
+        return values[self.output]
 
 
 def _size(step: Step, name: str) -> int:

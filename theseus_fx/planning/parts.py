@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
+from theseus_fx.graph.convention import convention_of
 from theseus_fx.graph.cost import module_flops
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Spec
 from theseus_fx.match.matcher import Site
 from theseus_fx.modules.build import Boundary, build
-from theseus_fx.modules.recipe import Recipe
+from theseus_fx.modules.recipe import PRIMARY, Recipe
 from theseus_fx.planning.plan import Part, Totals
 
 
@@ -24,9 +25,24 @@ def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
     recipes: list[Recipe] = []
     problems: list[Diagnostic] = []
     for site in sites:
-        boundary = Boundary(part=str(site), input=site.input, output=site.output, span=site.rule.pattern.span)
+        boundary = Boundary(
+            part=str(site),
+            input=site.input,
+            output=site.output,
+            span=site.rule.pattern.span,
+            inputs={entry.name: entry.value for entry in site.inputs},
+            primary=next(entry.name for entry in site.inputs if entry.node == site.input_node),
+        )
         try:
-            recipes.append(build(site.rule.replacement, boundary, names=site.names, definitions=spec.modules))
+            recipes.append(
+                build(
+                    site.rule.replacement,
+                    boundary,
+                    names=site.names,
+                    definitions=spec.modules,
+                    code=spec.code,
+                )
+            )
         except Rejected as rejected:
             problems += rejected.diagnostics
     if problems:
@@ -45,24 +61,31 @@ def make_parts(
         sites: in execution order.
         recipes: of the sites.
     """
-    return tuple(
-        Part(
-            name=site.name,
-            rule=site.rule.name,
-            path=site.path,
-            node=site.node,
-            input_node=site.input_node,
-            guide_module=site.description,
-            module_class=site.module_class,
-            input_shape=site.input.shape,
-            output_shape=site.output.shape,
-            recipe=recipe,
-            parameters_before=sum(p.numel() for p in model.get_submodule(site.path).parameters()),
-            parameters_after=recipe.parameter_count(),
-            flops_before=flops[site.node],
-            flops_after=module_flops(recipe.make(device="meta"), site.input),
-        )
-        for site, recipe in zip(sites, recipes, strict=True)
+    return tuple(_part(model, flops, site, recipe) for site, recipe in zip(sites, recipes, strict=True))
+
+
+def _part(model: nn.Module, flops: Mapping[str, int], site: Site, recipe: Recipe) -> Part:
+    nodes = {PRIMARY: site.input_node, **{entry.name: entry.node for entry in site.inputs}}
+    takes = tuple(nodes[name] for name in recipe.inputs)
+    values = {entry.node: entry.value for entry in site.inputs}
+    return Part(
+        name=site.name,
+        rule=site.rule.name,
+        path=site.path,
+        node=site.node,
+        inputs=site.inputs,
+        input_node=site.input_node,
+        takes=takes,
+        convention=convention_of(site.call, takes),
+        guide_module=site.description,
+        module_class=site.module_class,
+        input_shape=site.input.shape,
+        output_shape=site.output.shape,
+        recipe=recipe,
+        parameters_before=sum(p.numel() for p in model.get_submodule(site.path).parameters()),
+        parameters_after=recipe.parameter_count(),
+        flops_before=flops[site.operation],
+        flops_after=module_flops(recipe.make(device="meta"), *(values[node] for node in takes)),
     )
 
 

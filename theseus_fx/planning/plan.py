@@ -14,6 +14,9 @@ of one sample, a multiply-add counts as two.
     batch_size      int | null, of the data source
     schedule        "progressive"
     parts           [PART], in execution order
+    target          {name: in the spec; model; fingerprint; head: {modules: [path], parameters: int}, what no
+                    tap needs} of a network of its own | null: the guide with replacements
+    pairs           [PAIR], in the order of the target's taps; instead of parts where there is a target
     stages          [STAGE], in order
     recalibrate     [{module_class, modules: how many of exactly this class, over: AMOUNT}]
     finetune        TRAINING | null
@@ -26,13 +29,21 @@ of one sample, a multiply-add counts as two.
                     guide_module: as torch prints it; replacement: the recipe as text;
                     recipe: {name, dtype, steps: [{kind, arguments: {name: value}, inputs: [WIRE]}],
                     output: WIRE};
-                    input_shape; output_shape; parameters: {before, after}; flops: {before, after}
+                    inputs: [{name: of the parameter, node, dtype, shape}]; takes: [name of an input], what
+                    flows into the replacement; input_shape: of the first of these; output_shape;
+                    parameters: {before, after}; flops: {before, after}
+    PAIR            name: `block[3]`; pair: the sentence; guide: SIDE; target: SIDE; trains: [parameter name],
+                    of the target, those that its tap needs and no earlier tap does
+    SIDE            blocks: [name], those of the window; node: of the last one's output; shape: of that;
+                    parameters: int, flops: int, of all that the tap needs and no earlier tap does
     STAGE           number: from 1; introduces: [part name]; trains: [part name], all others are frozen;
-                    taps: [{part, node, shape}]; metric: {name, ...}; for: AMOUNT; lr: RATE; optimizer;
+                    taps: [{part, node, shape}], the guide's; parts are pairs where there is a target;
+                    metric: {name, ...}; for: AMOUNT; lr: RATE; optimizer;
                     weight_decay; clip: largest gradient norm | null;
-                    init: {kind: "random", reason}
+                    init: {kind: "random" | "given", reason}
                     | {kind: "fit", samples, metric: "plain" | "logits", ridge: float | null, reason};
-                    guide_share: 0 to 1, of the guide's FLOPs that its taps need; trainable_parameters: int
+                    guide_share: 0 to 1, of the guide's FLOPs that its taps need; target_share: of the
+                    target's | null; trainable_parameters: int
     TRAINING        for: AMOUNT; lr: RATE; optimizer; weight_decay; clip: float | null;
                     loss: [{kind: "cross_entropy", weight} | {kind: "distill", weight, temperature}]
     RATE            candidates: [float | null], between which validation chooses, null takes no step at all;
@@ -47,10 +58,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
+from theseus_fx.graph.convention import Convention
+from theseus_fx.graph.slices import Placement
 from theseus_fx.graph.trace import Trace
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.spec import Alignment, Amount, Compare, LearningRate, Metric, Spec, Start, Training
+from theseus_fx.match.inputs import PartInput
 from theseus_fx.modules.recipe import Recipe
+from theseus_fx.planning.paired import Pair, TargetNetwork
 
 SCHEMA = 1
 """The version of the plan's JSON; it grows when a field changes its meaning or goes."""
@@ -67,7 +84,14 @@ class Part:
     """The guide module's dotted name."""
     node: str
     """The graph node that is the part's output in the guide."""
+    inputs: tuple[PartInput, ...]
+    """In the order of the parameters of the module's `forward`."""
     input_node: str
+    """The node of the primary one."""
+    takes: tuple[str, ...]
+    """The nodes of the inputs that flow into the replacement, in its order."""
+    convention: Convention | None
+    """How the guide calls the module; None: with one positional tensor, for one bare tensor."""
     guide_module: str
     """The guide's module as torch prints it."""
     module_class: str
@@ -80,6 +104,10 @@ class Part:
     """Forward FLOPs of one sample; a multiply-add is two."""
     flops_after: int
 
+    def placed(self, module: nn.Module) -> Placement:
+        """A replacement in the part's place."""
+        return Placement(module, self.takes)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -89,6 +117,8 @@ class Part:
             "guide_module": self.guide_module,
             "replacement": str(self.recipe),
             "recipe": self.recipe.as_json(),
+            "inputs": [entry.as_json() for entry in self.inputs],
+            "takes": [entry.name for node in self.takes for entry in self.inputs if entry.node == node],
             "input_shape": list(self.input_shape),
             "output_shape": list(self.output_shape),
             "parameters": {"before": self.parameters_before, "after": self.parameters_after},
@@ -126,6 +156,8 @@ class Stage:
     """Why, in a few words: `as the spec says`."""
     guide_share: float
     """The share of the guide's forward FLOPs that the stage has to run to reach its taps."""
+    target_share: float | None = None
+    """Of the target's, where it is a network of its own."""
     trainable_parameters: int
 
     def as_json(self) -> dict[str, Any]:
@@ -142,6 +174,7 @@ class Stage:
             "clip": self.alignment.clip,
             "init": _start_json(self.start, self.start_reason),
             "guide_share": self.guide_share,
+            "target_share": self.target_share,
             "trainable_parameters": self.trainable_parameters,
         }
 
@@ -191,12 +224,21 @@ class Plan:
     guide: str
     """The guide as the spec calls it: `torchvision.resnet18`."""
     parts: tuple[Part, ...]
+    target: TargetNetwork | None = None
+    """A network of its own; None where the guide's parts are replaced."""
+    pairs: tuple[Pair, ...] = ()
+    """Instead of parts, where there is a target."""
     stages: tuple[Stage, ...]
     recalibrate: tuple[RecalibrateStep, ...]
     finetune: Training | None
     totals: Totals
     notes: tuple[str, ...]
     """What a reader of the plan should know before it is run."""
+
+    @property
+    def conventions(self) -> Mapping[str, Convention]:
+        """The call conventions of the parts that have one of their own, by path."""
+        return {part.path: part.convention for part in self.parts if part.convention is not None}
 
     def part(self, name: str) -> Part:
         """The part of that name."""
@@ -228,6 +270,8 @@ class Plan:
             "batch_size": self.batch_size,
             "schedule": spec.schedule.kind,
             "parts": [part.as_json() for part in self.parts],
+            "target": None if self.target is None else self.target.as_json(),
+            "pairs": [pair.as_json() for pair in self.pairs],
             "stages": [stage.as_json() for stage in self.stages],
             "recalibrate": [step.as_json() for step in self.recalibrate],
             "finetune": _training_json(self.finetune),
@@ -259,8 +303,8 @@ def _compare_json(compare: Compare) -> dict[str, Any]:
 
 
 def _start_json(start: Start, reason: str) -> dict[str, Any]:
-    if start.kind == "random":
-        return {"kind": "random", "reason": reason}
+    if start.kind != "fit":
+        return {"kind": start.kind, "reason": reason}
     return {
         "kind": "fit",
         "samples": start.samples,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -16,8 +17,9 @@ from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Alignment, Input, Spec, Start
 from theseus_fx.match.alike import merged
-from theseus_fx.match.matcher import Site, candidates, match
+from theseus_fx.match.matcher import Site, Survey, candidates, survey
 from theseus_fx.modules.recipe import Recipe
+from theseus_fx.planning.pairs import plan_pairs
 from theseus_fx.planning.parts import make_parts, replacements, totals
 from theseus_fx.planning.plan import Part, Plan, Stage, Tap
 from theseus_fx.planning.recalibration import recalibration
@@ -45,6 +47,7 @@ def make_plan(
     model: nn.Module,
     *,
     guide: str,
+    target: nn.Module | None = None,
     inputs: Sequence[InputSpec],
     batch_size: int | None,
     assignments: Mapping[str, str] | None = None,
@@ -55,6 +58,7 @@ def make_plan(
         spec: the checked spec.
         model: the guide; its parameters may be on the meta device, for they are never read.
         guide: what to call it.
+        target: the network of the spec's `target`, like the guide, where there is one.
         inputs: its inputs, with a symbolic batch.
         batch_size: of the data source, for the warnings about small batches.
         assignments: what `--set` changed, recorded in the plan.
@@ -62,7 +66,13 @@ def make_plan(
     Raises:
         Rejected: THX3xx to THX5xx, all errors of a phase together.
     """
-    traced, sites = _matched(spec, model, inputs)
+    if target is not None:
+        made = plan_pairs(
+            spec, model, target, guide=guide, inputs=inputs, batch_size=batch_size, assignments=assignments
+        )
+        return replace(made, notes=(*made.notes, *_notes(made.stages, batch_size)))
+    traced, found = survey_guide(spec, model, inputs)
+    sites = found.accepted()
     problems: list[Diagnostic] = []
     recipes = _attempt(problems, lambda: replacements(spec, sites))
     settings = _attempt(problems, lambda: alignments(spec.schedule, len(sites)))
@@ -93,16 +103,22 @@ def make_plan(
     )
 
 
-def _matched(spec: Spec, model: nn.Module, inputs: Sequence[InputSpec]) -> tuple[Trace, tuple[Site, ...]]:
-    """The sites, and the trace in which each is one operation."""
+def survey_guide(spec: Spec, model: nn.Module, inputs: Sequence[InputSpec]) -> tuple[Trace, Survey]:
+    """What the rules find, and the trace in which each site is one operation, unless something is wrong.
+
+    Raises:
+        Rejected: THX302 or THX304 where the guide cannot be traced.
+    """
     wanted = {path for paths in candidates(spec, model).values() for path in paths}
     nested = any(path.startswith(f"{other}.") for path in wanted for other in wanted)
     traced = trace(model, inputs, leaves=() if nested else wanted)
-    sites = match(spec, model, traced)
-    if nested:  # only now is it known which of them are whole parts, and that no other is inside them
-        traced = trace(model, inputs, leaves={site.path for site in sites})
-        sites = match(spec, model, traced)
-    return traced, sites
+    found = survey(spec, model, traced)
+    if (
+        nested and not found.problems
+    ):  # only now is it known which of them are whole parts, and that no other is inside them
+        traced = trace(model, inputs, leaves={site.path for site in found.sites})
+        found = survey(spec, model, traced)
+    return traced, found
 
 
 def _attempt(problems: list[Diagnostic], step: Callable[[], T]) -> T | None:

@@ -131,7 +131,8 @@ def _trained(stage: Stage, parts: Parts) -> list[nn.Parameter]:
 
 def _program(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> StageProgram:
     """The stage's slice of guide and target, up to the last tap."""
-    replacements = {job.plan.part(name).node: module for name, module in parts.items()}
+    stand = [(job.plan.part(name), module) for name, module in parts.items()]
+    replacements = {part.node: part.placed(module) for part, module in stand}
     return stage_program(job.plan.trace, job.guide, replacements, taps=[tap.node for tap in stage.taps])
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from theseus_fx.graph.convention import Convention
 from theseus_fx.graph.surgery import convert
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.models.resolve import describe, rebuild
@@ -37,6 +38,7 @@ def save_model(folder: Path, plan: Plan, model: nn.Module, *, handed_over: bool)
         "guide": guide,
         "guide_class": f"{type(model).__module__}.{type(model).__qualname__}",
         "replacements": {part.path: part.recipe.as_json() for part in plan.parts},
+        "conventions": {path: convention.as_json() for path, convention in plan.conventions.items()},
     }
     held = {name: value.detach().contiguous().cpu().clone() for name, value in model.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(held, metadata={"format": "pt"}))
@@ -70,9 +72,13 @@ def load_model(folder: Path, *, guide: nn.Module | None = None) -> nn.Module:
         )
     recipes = {path: Recipe.from_json(value) for path, value in architecture["replacements"].items()}
     try:
-        model = convert(base, {path: recipe.make() for path, recipe in recipes.items()})
+        # a folder without conventions was written when all calls were plain
+        called = architecture.get("conventions", {})
+        conventions = {path: Convention.from_json(value) for path, value in called.items()}
+        made = {path: recipe.make() for path, recipe in recipes.items()}
+        model = convert(base, made, conventions=conventions)
         model.load_state_dict(load((folder / WEIGHTS).read_bytes()))
-    except (AttributeError, RuntimeError, FileNotFoundError) as error:
+    except (AttributeError, ImportError, RuntimeError, FileNotFoundError) as error:
         raise Rejected(
             Diagnostic(
                 code="THX704",

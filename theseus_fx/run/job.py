@@ -52,7 +52,7 @@ class Job:
     def hybrid(self, parts: Mapping[str, nn.Module]) -> nn.Module:
         """An ordinary model: the guide with the given parts replaced, sharing no parameter with either."""
         replacements = {self.plan.part(name).path: copy.deepcopy(module) for name, module in parts.items()}
-        return convert(self.guide, replacements).to(self.session.device)
+        return convert(self.guide, replacements, conventions=self.plan.conventions).to(self.session.device)
 
     def loss(self, terms: tuple[LossTerm, ...], logits: Tensor, batch: Batch) -> Tensor:
         """The weighted sum of the task loss and the distillation terms, a scalar."""

@@ -82,7 +82,8 @@ def _pairs(
     job: Job, part: Part, introduced: Mapping[str, nn.Module], batches: Sequence[tuple[Tensor, ...]]
 ) -> tuple[Tensor, Tensor]:
     """The hybrid's inputs of the part, (N, d_in), and the guide's outputs, (N, d_out), one sample a row."""
-    replacements = {job.plan.part(name).node: module for name, module in introduced.items()}
+    stand = [(job.plan.part(name), module) for name, module in introduced.items()]
+    replacements = {other.node: other.placed(module) for other, module in stand}
     taps = [part.input_node, part.node]
     program = stage_program(job.plan.trace, job.guide, replacements, taps=taps).eval()
     rows: list[tuple[Tensor, Tensor]] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from theseus_fx.cli.options import json_option, set_option
+from theseus_fx.cli.options import json_option, set_option, trust_option
 from theseus_fx.cli.output import console, print_json
 
 
@@ -14,8 +14,9 @@ from theseus_fx.cli.output import console, print_json
 @click.argument("spec")
 @set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Save the plan as JSON, for `theseus-fx run`.")
+@trust_option
 @json_option
-def plan(spec: str, assignments: dict[str, str], out: Path | None, as_json: bool) -> None:
+def plan(spec: str, assignments: dict[str, str], out: Path | None, trust: bool, as_json: bool) -> None:
     """Compiles a spec against its guide and prints the stages; needs no weights, data or network.
 
     \b
@@ -28,7 +29,7 @@ def plan(spec: str, assignments: dict[str, str], out: Path | None, as_json: bool
     from theseus_fx.cli.views.plan import plan_view
     from theseus_fx.run.folder import write_json
 
-    made = api.plan(Path(spec), set=assignments).as_json()
+    made = api.plan(Path(spec), set=assignments, trust=trust).as_json()
     if out is not None:
         write_json(out, made)
     if as_json:

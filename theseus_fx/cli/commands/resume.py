@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
-from theseus_fx.cli.options import json_option, quiet_option
+from theseus_fx.cli.options import json_option, quiet_option, trust_option
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@trust_option
 @quiet_option
 @json_option
-def resume(run: Path, quiet: bool, as_json: bool) -> int:
+def resume(run: Path, trust: bool, quiet: bool, as_json: bool) -> int:
     """Goes on with a run from its last checkpoint; on a CPU the result is the same as without the stop.
 
     \b
@@ -23,4 +24,6 @@ def resume(run: Path, quiet: bool, as_json: bool) -> int:
     from theseus_fx import api
     from theseus_fx.cli.conduct import conduct
 
-    return conduct(lambda observer: api.resume(run, observer=observer), quiet=quiet, as_json=as_json)
+    return conduct(
+        lambda observer: api.resume(run, observer=observer, trust=trust), quiet=quiet, as_json=as_json
+    )

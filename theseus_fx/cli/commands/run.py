@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from theseus_fx.cli.options import json_option, quiet_option, set_option
+from theseus_fx.cli.options import json_option, quiet_option, set_option, trust_option
 
 DEFAULT_PLAN = "plan.json"
 
@@ -26,6 +26,7 @@ DEFAULT_PLAN = "plan.json"
     show_default=True,
     help="`auto` takes CUDA where there is one.",
 )
+@trust_option
 @quiet_option
 @json_option
 def run(
@@ -34,6 +35,7 @@ def run(
     out: Path | None,
     seed: int,
     device: Literal["auto", "cpu", "cuda"],
+    trust: bool,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -56,9 +58,14 @@ def run(
         raise click.UsageError("--set changes a spec; a saved plan is carried out as it is")
     if spec is None and not Path(DEFAULT_PLAN).exists():
         raise click.UsageError(f"name a spec or a saved plan: there is no {DEFAULT_PLAN} in this folder")
-    made = api.open_plan(spec or DEFAULT_PLAN) if saved else api.plan(Path(str(spec)), set=assignments)
+    if saved:
+        made = api.open_plan(spec or DEFAULT_PLAN, trust=trust)
+    else:
+        made = api.plan(Path(str(spec)), set=assignments, trust=trust)
     return conduct(
-        lambda observer: api.run_plan(made, out=out, seed=seed, device=device, observer=observer),
+        lambda observer: api.run_plan(
+            made, out=out, seed=seed, device=device, observer=observer, trust=trust
+        ),
         quiet=quiet,
         as_json=as_json,
     )

@@ -24,7 +24,7 @@ def flops(value: float) -> str:
 
 def shape(sizes: Sequence[int | str]) -> str:
     """`b x 64 x 56 x 56`."""
-    return " x ".join("b" if size == "batch" else str(size) for size in sizes)
+    return " x ".join(str(size).replace("batch", "b") for size in sizes)
 
 
 def amount(value: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theseus_fx.cli.views.numbers import amount, count, flops, rate, shape
+from theseus_fx.cli.views.pairs import pair_stages
 
 _OPTIONAL = ("padding", "stride", "bias", "padding_mode", "groups", "dilation")
 
@@ -17,7 +18,7 @@ _OPTIONAL = ("padding", "stride", "bias", "padding_mode", "groups", "dilation")
 def plan_view(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Headline, stages, the steps after them, notes, and one line of totals."""
     yield _headline(plan)
-    yield _stages(plan)
+    yield pair_stages(plan) if plan["target"] else _stages(plan)
     yield from _afterwards(plan)
     for note in plan["notes"]:
         yield Text(f"note: {note}", style="yellow")
@@ -27,7 +28,8 @@ def plan_view(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _headline(plan: Mapping[str, Any]) -> Text:
     guide = plan["guide"]
     inputs = ", ".join(f"{i['name']} {shape(i['shape'])} {i['dtype']}" for i in guide["inputs"])
-    facts = [guide["model"], plan["spec"]["path"], f"schedule {plan['schedule']}", f"input {inputs}"]
+    model = f"{guide['model']} -> {plan['target']['model']}" if plan["target"] else guide["model"]
+    facts = [model, plan["spec"]["path"], f"schedule {plan['schedule']}", f"input {inputs}"]
     if plan["batch_size"] is not None:
         facts.append(f"batch {plan['batch_size']}")
     facts += [f"{name} = {value}" for name, value in plan["spec"]["params"].items()]
@@ -70,8 +72,9 @@ def _stages(plan: Mapping[str, Any]) -> Table:
 
 def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
     metrics = sorted({stage["metric"]["name"] for stage in plan["stages"]})
+    trained = "the target up to its tap" if plan["target"] else "all replacements so far"
     yield Text(
-        f"each stage trains all replacements so far to match the guide at their taps ({', '.join(metrics)})",
+        f"each stage trains {trained} to match the guide at their taps ({', '.join(metrics)})",
         style="dim",
     )
     for step in plan["recalibrate"]:
@@ -91,8 +94,9 @@ def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
 
 def _totals(plan: Mapping[str, Any]) -> Text:
     parameters, work = plan["totals"]["parameters"], plan["totals"]["flops"]
+    done = f"{len(plan['pairs'])} pairs" if plan["target"] else f"{len(plan['parts'])} parts replaced"
     return Text(
-        f"{len(plan['parts'])} parts replaced in {len(plan['stages'])} stages, "
+        f"{done} in {len(plan['stages'])} stages, "
         f"parameters {count(parameters['guide'])} -> {count(parameters['target'])}, "
         f"FLOPs a sample {flops(work['guide'])} -> {flops(work['target'])}",
         style="bold",

@@ -1,0 +1,1 @@
+"""Syntax highlighting: a Pygments lexer and a TextMate grammar, both made from one table (`lexicon.py`)."""

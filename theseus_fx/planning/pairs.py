@@ -1,0 +1,247 @@
+"""The plan of a target of its own: pairs of windows, each a stage that trains a region of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from torch import nn
+
+from theseus_fx.graph.cost import executed_share, forward_flops
+from theseus_fx.graph.fingerprint import fingerprint
+from theseus_fx.graph.regions import Region, Regions, regions
+from theseus_fx.graph.trace import Trace, trace
+from theseus_fx.graph.values import InputSpec
+from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
+from theseus_fx.lang.spec import Alignment, Spec, Start, Target
+from theseus_fx.match.alike import merged
+from theseus_fx.match.blocks import Network
+from theseus_fx.match.pairs import Match, match_pairs
+from theseus_fx.match.windows import Window
+from theseus_fx.planning.paired import Pair, PairSide, TargetNetwork
+from theseus_fx.planning.plan import Plan, Stage, Tap, Totals
+from theseus_fx.planning.recalibration import recalibration
+from theseus_fx.planning.settings import alignments
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """One network with its costs, cut at its taps."""
+
+    trace: Trace
+    flops: Mapping[str, int]
+    regions: Regions
+
+    @classmethod
+    def of(cls, network: Network, windows: Sequence[Window]) -> _Cut:
+        taps = [window[-1].node for window in windows]
+        return cls(
+            trace=network.trace,
+            flops=forward_flops(network.trace, network.model),
+            regions=regions(network.trace, network.model, taps),
+        )
+
+    def side(self, window: Window, region: Region) -> PairSide:
+        return PairSide(
+            blocks=tuple(block.name for block in window),
+            node=window[-1].node,
+            shape=window[-1].shape,
+            parameters=region.size,
+            flops=sum(self.flops[name] for name in region.nodes),
+        )
+
+    def share(self, taps: Sequence[str]) -> float:
+        return executed_share(self.trace, self.flops, taps)
+
+
+def plan_pairs(
+    spec: Spec,
+    model: nn.Module,
+    target: nn.Module,
+    *,
+    guide: str,
+    inputs: Sequence[InputSpec],
+    batch_size: int | None,
+    assignments: Mapping[str, str] | None = None,
+) -> Plan:
+    """The plan of a spec with a `target`; both networks may be on the meta device.
+
+    Raises:
+        Rejected: THX3xx to THX5xx, all errors of a phase together.
+    """
+    if spec.target is None:
+        raise ValueError("a target is planned for a spec that has one")
+    on_guide, on_target = _traced(spec.target, model, target, inputs)
+    found = match_pairs(spec, on_guide, on_target)
+    problems: list[Diagnostic] = []
+    settings = _attempt(problems, lambda: alignments(spec.schedule, len(found.matches)))
+    problems += _settings_problems(found.matches, settings or ())
+    recalibrate = [_attempt(problems, lambda r=r: recalibration(r, target, (), ())) for r in spec.recalibrate]
+    if problems or settings is None:
+        raise Rejected(*merged(problems))
+    of_guide = _Cut.of(on_guide, [match.guide for match in found.matches])
+    of_target = _Cut.of(on_target, [match.target for match in found.matches])
+    pairs = _pairs(found.matches, of_guide, of_target)
+    network = _target(spec.target, target, of_target)
+    return Plan(
+        spec=spec,
+        assignments=assignments or {},
+        inputs=tuple(inputs),
+        batch_size=batch_size,
+        trace=on_guide.trace,
+        model_fingerprint=fingerprint(on_guide.trace, model),
+        guide=guide,
+        parts=(),
+        target=network,
+        pairs=pairs,
+        stages=_stages(pairs, settings, of_guide, of_target, spec.target),
+        recalibrate=tuple(step for step in recalibrate if step is not None),
+        finetune=spec.finetune,
+        totals=Totals(
+            parameters_guide=sum(p.numel() for p in model.parameters()),
+            parameters_target=sum(p.numel() for p in target.parameters()),
+            flops_guide=sum(of_guide.flops.values()),
+            flops_target=sum(of_target.flops.values()),
+        ),
+        notes=tuple(_notes(spec, found.left, pairs, network, of_target.regions)),
+    )
+
+
+def _traced(
+    sentence: Target, model: nn.Module, target: nn.Module, inputs: Sequence[InputSpec]
+) -> tuple[Network, Network]:
+    """Both networks on the same inputs."""
+    problems: list[Diagnostic] = []
+    of_guide = _attempt(problems, lambda: trace(model, inputs))
+    failed = len(problems)
+    of_target = _attempt(problems, lambda: trace(target, inputs))
+    problems[failed:] = [_of_target(problem, sentence) for problem in problems[failed:]]
+    if of_guide is None or of_target is None:
+        raise Rejected(*problems)
+    return (
+        Network(role="guide", model=model, trace=of_guide),
+        Network(role="target", model=target, trace=of_target),
+    )
+
+
+def _of_target(problem: Diagnostic, sentence: Target) -> Diagnostic:
+    return replace(
+        problem,
+        message=f"the target `{sentence.name}`, which takes the guide's inputs: {problem.message}",
+        primary=problem.primary or Label(sentence.span),
+    )
+
+
+def _attempt(problems: list[Diagnostic], step: Callable[[], T]) -> T | None:
+    """What a step gives, or None and its diagnostics among the problems."""
+    try:
+        return step()
+    except Rejected as rejected:
+        problems += rejected.diagnostics
+        return None
+
+
+def _settings_problems(matches: Sequence[Match], settings: Sequence[Alignment]) -> Iterator[Diagnostic]:
+    """Settings that a target of its own cannot have."""
+    for match, alignment in zip(matches, settings, strict=False):
+        if alignment.start is not None:
+            yield Diagnostic(
+                code="THX522",
+                message="a target begins as its `target` sentence builds it; `init` is for replacements",
+                primary=None if alignment.start.span is None else Label(alignment.start.span),
+                help=("leave it out; `weights = ...` in the `target` sentence names other weights",),
+            )
+        if alignment.metric.name == "mse" and match.guide[-1].shape != match.target[-1].shape:
+            yield Diagnostic(
+                code="THX521",
+                message=f"`mse` cannot compare {match.guide[-1]} with {match.target[-1]}",
+                primary=Label(alignment.metric.span),
+                secondary=(Label(match.pair.span, f"`{match.name}`"),),
+                help=("write `metric = cka`, which compares any two widths",),
+            )
+
+
+def _pairs(matches: Sequence[Match], guide: _Cut, target: _Cut) -> tuple[Pair, ...]:
+    return tuple(
+        Pair(
+            name=match.name,
+            pair=match.pair.name,
+            guide=guide.side(match.guide, of_guide),
+            target=target.side(match.target, of_target),
+            trains=of_target.parameters,
+        )
+        for match, of_guide, of_target in zip(
+            matches, guide.regions.of_taps, target.regions.of_taps, strict=True
+        )
+    )
+
+
+def _target(sentence: Target, model: nn.Module, cut: _Cut) -> TargetNetwork:
+    head = cut.regions.behind
+    return TargetNetwork(
+        name=sentence.name,
+        model=sentence.model.name,
+        trace=cut.trace,
+        fingerprint=fingerprint(cut.trace, model),
+        head=_owners(head),
+        head_parameters=head.size,
+    )
+
+
+def _owners(region: Region) -> tuple[str, ...]:
+    """The paths of the modules that hold the region's parameters."""
+    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in region.parameters))
+
+
+def _stages(
+    pairs: Sequence[Pair],
+    settings: Sequence[Alignment],
+    guide: _Cut,
+    target: _Cut,
+    sentence: Target,
+) -> tuple[Stage, ...]:
+    """The progressive schedule: stage t trains the target up to its tap t (paper, section 3.2)."""
+    stages: list[Stage] = []
+    for number, alignment in enumerate(settings, start=1):
+        so_far = pairs[:number]
+        stages.append(
+            Stage(
+                number=number,
+                introduces=(so_far[-1].name,),
+                trains=tuple(pair.name for pair in so_far),
+                taps=tuple(Tap(part=p.name, node=p.guide.node, shape=p.guide.shape) for p in so_far),
+                alignment=alignment,
+                start=Start(kind="given"),
+                start_reason=f"as `target {sentence.name}` builds it",
+                guide_share=guide.share([pair.guide.node for pair in so_far]),
+                target_share=target.share([pair.target.node for pair in so_far]),
+                trainable_parameters=sum(pair.target.parameters for pair in so_far),
+            )
+        )
+    return tuple(stages)
+
+
+def _notes(
+    spec: Spec, left: Sequence[str], pairs: Sequence[Pair], target: TargetNetwork, cut: Regions
+) -> Iterator[str]:
+    if target.head:
+        who = "fine-tuning trains" if spec.finetune else "without a `finetune` nothing trains"
+        size = f"{target.head_parameters:,} parameters"
+        yield f"no tap needs {_listed(target.head)} of the target: {who} its {size}"
+    if cut.unused.size:
+        yield (
+            f"the target's output does not depend on {_listed(_owners(cut.unused))} "
+            f"({cut.unused.size:,} parameters), which nothing trains"
+        )
+    if left:
+        yield f"no window holds {_listed(left)} of the guide"
+    if idle := [pair.name for pair in pairs if not pair.trains]:
+        yield f"{_listed(idle)} brings no parameters that an earlier stage does not train"
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"`{name}`" for name in names[:most]) + more
