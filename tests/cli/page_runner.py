@@ -60,7 +60,7 @@ def example(page: str) -> Example:
     edits: list[tuple[str, str]] = []
     for kind, name, body in _FENCE.findall(page):
         match kind:
-            case "thx" if name:
+            case "thx" | "python" if name:
                 files[name] = body
             case "console":
                 answers += _answers(body)
