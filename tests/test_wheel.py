@@ -57,6 +57,7 @@ def test_grammar_and_specs_are_inside(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "theseus_fx/_shipped/grammar/thx.lark" in names
     assert "theseus_fx/_shipped/grammar/thx.tmLanguage.json" in names
+    assert "theseus_fx/models/known_configs.toml" in names
     for spec in (ROOT / "specs").rglob("*.thx"):
         assert f"theseus_fx/_shipped/specs/{spec.relative_to(ROOT / 'specs')}" in names
     for page in (ROOT / "theseus_fx").rglob("*.md"):

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from theseus_fx.data.inputs import guide_inputs
-from theseus_fx.data.registry import declared_batch, declared_classes, open_source
+from theseus_fx.data.registry import declared_batch, declared_classes, declared_task, open_source
 from theseus_fx.data.source import DataSource
-from theseus_fx.data.tasks import check_classes
+from theseus_fx.data.tasks import check_classes, check_kind, check_vocabulary
 from theseus_fx.lang import loader
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Spec
 from theseus_fx.models.from_python import trusting
-from theseus_fx.models.resolve import build
+from theseus_fx.models.resolve import build, notes
 from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.planner import make_plan
 from theseus_fx.planning.saved import check_same, check_spec, read_plan
@@ -217,24 +217,34 @@ def _compile(
     spec: Spec, model: nn.Module | None, data: DataSource | None, assignments: Mapping[str, str]
 ) -> Plan:
     if data is None and spec.data is not None:
+        check_kind(spec.task, declared_task(spec.data), spec.data.name)
         check_classes(spec.task, declared_classes(spec.data))
+    known: tuple[str, ...] = ()
     if model is not None:
         name, net = type(model).__name__, model
     elif spec.guide is not None:
+        known = notes(spec.guide.model)
         name, net = spec.guide.model.name, build(spec.guide.model, device=torch.device("meta"), weights=False)
     else:
         raise ValueError("the loader accepts a spec without a guide only where one is handed over")
-    target = spec.target and build(spec.target.model, device=torch.device("meta"), weights=False)
+    target = None
+    if spec.target is not None:
+        known += tuple(note for note in notes(spec.target.model) if note not in known)
+        target = build(spec.target.model, device=torch.device("meta"), weights=False)
     batch = data.batch_size if data else declared_batch(spec.data) if spec.data else None
-    return make_plan(
+    made = make_plan(
         spec,
         net,
         guide=name,
         target=target,
-        inputs=guide_inputs(spec, data),
+        inputs=guide_inputs(spec, net, data),
         batch_size=batch,
         assignments=assignments,
+        notes=known,
     )
+    if data is None and spec.data is not None and declared_task(spec.data) == "language_modelling":
+        check_vocabulary(spec.task, declared_classes(spec.data), made.trace.value(made.trace.output).shape)
+    return made
 
 
 def _open(spec: Spec, folder: Path) -> DataSource:

@@ -14,7 +14,10 @@ from theseus_fx.lang.source import Source
 from theseus_fx.lang.spec import Task
 
 SOURCE = Source("spec.thx", "task = classification(classes = 3)")
-TASK = task_of(Task(kind="classification", classes=3, span=SOURCE.span(7, 34)))
+TASK = task_of(
+    Task(kind="classification", classes=3, span=SOURCE.span(7, 34)), kind="classification", classes=3
+)
+assert isinstance(TASK, Classification)
 
 
 def batches(*labels: list[int]) -> list[Batch]:

@@ -300,23 +300,6 @@ def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> N
     assert diagnostic.primary.span.text == "weights"
 
 
-def test_a_hub_name_needs_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    import transformers
-
-    invocation = call("transformers.GPT2LMHeadModel", "openai-community/gpt2")
-    planned = rejection(invocation)
-    assert planned.code == "THX707"
-    assert "the configuration of `openai-community/gpt2` is on the hub" in planned.message
-
-    def offline(*args: object, **kwargs: object) -> None:
-        raise OSError("We couldn't connect\nand more")
-
-    monkeypatch.setattr(transformers.GPT2LMHeadModel, "from_pretrained", offline)
-    diagnostic = rejection(invocation, device=CPU, weights=True)
-    assert diagnostic.code == "THX707"
-    assert diagnostic.message.endswith("We couldn't connect")
-
-
 @pytest.mark.parametrize(("given", "kept"), [({}, False), ({"use_cache": True}, True)])
 def test_a_cache_of_keys_and_values_is_kept_only_where_it_is_asked_for(
     given: dict[str, Value], kept: bool, monkeypatch: pytest.MonkeyPatch

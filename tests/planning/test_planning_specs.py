@@ -16,10 +16,16 @@ SHIPPED = {
     "specs/convnext_to_patch_mlp.thx": 18,
     "specs/resnet50_to_resnet18.thx": 8,
     "specs/gpt2_large_to_small.thx": 12,
+    "specs/gpt2_to_rnn.thx": 12,
+    "specs/dinov2_to_patch_mlp.thx": 12,
+    "specs/vit_to_mixer.thx": 12,
+    "specs/bert_attention_to_rnn.thx": 12,
+    "specs/llama_attention_to_gru.thx": 22,
 }
 STRANGERS = {
     "tests/specs/mobilenet_without_squeeze.thx": 9,
     "tests/specs/regnet_to_depthwise.thx": 16,
+    "tests/specs/vit_to_gated_perceptron.thx": 6,
 }
 """Written for models that no shipped spec covers, with nothing but the README and `theseus-fx explain`."""
 

@@ -47,7 +47,7 @@ def flag(invocation: Invocation, name: str) -> bool:
 
 
 def root(invocation: Invocation, folder: Path) -> Path:
-    """The argument `root`: a path, relative to `folder`, or an environment variable that holds one.
+    """The argument `root`: a file or folder, relative to `folder`, or an environment variable that holds one.
 
     What a variable holds is relative to the working directory, as in a shell.
     Raises `Rejected` THX601 for a variable that is not set.

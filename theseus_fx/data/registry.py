@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from theseus_fx.data import digits, imagefolder, torchvision_sets
+from theseus_fx.data import digits, imagefolder, textfile, tokenizers, tokens, torchvision_sets, wikitext
 from theseus_fx.data.arguments import positive, rejected
 from theseus_fx.data.source import DataSource
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import did_you_mean
-from theseus_fx.lang.spec import Invocation
+from theseus_fx.lang.spec import Invocation, TaskKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +23,11 @@ class Kind:
     """Names of its arguments, in order."""
     inputs: Callable[[Invocation], tuple[InputSpec, ...]]
     """Its inputs, told from the arguments alone."""
-    classes: int | None
-    """Its number of classes, or None where only the files tell."""
+    classes: Callable[[Invocation], int | None]
+    """Its number of classes or tokens, or None where only the files tell."""
     open: Callable[[Invocation, Path], DataSource]
+    task: TaskKind = "classification"
+    """What its labels are for."""
 
 
 def _open_digits(invocation: Invocation, folder: Path) -> DataSource:
@@ -38,20 +40,34 @@ SOURCES: Mapping[str, Kind] = MappingProxyType(
         "digits": Kind(
             arguments=("canvas", "placements", "batch"),
             inputs=digits.declared_inputs,
-            classes=digits.CLASSES,
+            classes=lambda _: digits.CLASSES,
             open=_open_digits,
         ),
         "imagefolder": Kind(
             arguments=("root", "size", "batch", "validation"),
             inputs=imagefolder.declared_inputs,
-            classes=None,
+            classes=lambda _: None,
             open=imagefolder.open_imagefolder,
+        ),
+        "textfile": Kind(
+            arguments=("root", "tokenizer", "length", "batch", "validation", "test"),
+            inputs=tokens.declared_inputs,
+            classes=tokenizers.declared_vocabulary,
+            open=textfile.open_textfile,
+            task="language_modelling",
+        ),
+        "wikitext": Kind(
+            arguments=("version", "tokenizer", "length", "batch", "root"),
+            inputs=tokens.declared_inputs,
+            classes=tokenizers.declared_vocabulary,
+            open=wikitext.open_wikitext,
+            task="language_modelling",
         ),
         **{
             f"torchvision.datasets.{name}": Kind(
                 arguments=("root", "batch", "size", "validation", "download"),
                 inputs=torchvision_sets.declared_inputs,
-                classes=known.classes,
+                classes=lambda _, count=known.classes: count,
                 open=torchvision_sets.open_set,
             )
             for name, known in torchvision_sets.SETS.items()
@@ -73,8 +89,13 @@ def declared_batch(invocation: Invocation) -> int:
 
 
 def declared_classes(invocation: Invocation) -> int | None:
-    """The number of classes, or None where only the files tell; `Rejected` THX209."""
-    return _kind(invocation).classes
+    """The number of classes or tokens, or None where only the files tell; `Rejected` THX209."""
+    return _kind(invocation).classes(invocation)
+
+
+def declared_task(invocation: Invocation) -> TaskKind:
+    """What the labels of the source are for; `Rejected` THX209."""
+    return _kind(invocation).task
 
 
 def open_source(invocation: Invocation, *, folder: Path) -> DataSource:

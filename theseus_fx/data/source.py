@@ -30,11 +30,11 @@ class Batch:
     inputs: tuple[Tensor, ...]
     """The model's positional inputs, shaped and typed as the source's `inputs` say."""
     labels: Tensor
-    """Class indices, (b,) int64."""
+    """Class indices, (b,) int64; of text the next tokens, (b, length) int64."""
 
 
 class DataSource(Protocol):
-    """A classification data set that is opened and whose files have been found."""
+    """A data set that is opened and whose files have been found."""
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ class DataSource(Protocol):
 
     @property
     def classes(self) -> int:
-        """Number of classes; labels are 0 to classes - 1."""
+        """Number of classes, or of tokens; labels are 0 to classes - 1."""
         ...
 
     @property

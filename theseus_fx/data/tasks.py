@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from theseus_fx.data.language import LanguageModelling
 from theseus_fx.data.source import Batch
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.source import Span
-from theseus_fx.lang.spec import Task
+from theseus_fx.lang.spec import Task, TaskKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,12 @@ class Classification:
         self.check_labels(tally[:, 1:])
         return int(tally[:, 0].sum()) / count, count
 
+    def evaluate(
+        self, model: Callable[..., Tensor], batches: Iterable[Batch], *, device: torch.device | None = None
+    ) -> tuple[float, int]:
+        """The task's metric and the number of samples: `accuracy`."""
+        return self.accuracy(model, batches, device=device)
+
     def check_labels(self, labels: Tensor) -> None:
         """Raises `Rejected` THX603 unless all labels lie in 0 to classes - 1; waits for their device."""
         lowest, highest = int(labels.min()), int(labels.max())
@@ -90,9 +97,52 @@ class Classification:
         return Rejected(Diagnostic(code="THX603", message=message, primary=primary, help=(fix,)))
 
 
+Objective = Classification | LanguageModelling
+"""What a run trains for and judges by."""
+
+
+def check_kind(task: Task | None, kind: TaskKind, data: str) -> None:
+    """Raises `Rejected` THX603 where the labels of the data source named `data` are for another task."""
+    if task is None or task.kind == kind:
+        return
+    written: dict[TaskKind, str] = {
+        "classification": "classification(classes = 10)",
+        "language_modelling": "language_modelling",
+    }
+    raise Rejected(
+        Diagnostic(
+            code="THX603",
+            message=f"the task is {task.kind}, and `{data}` has labels for {kind}",
+            primary=Label(task.span),
+            help=(f"write `task = {written[kind]}`, or take other data",),
+        )
+    )
+
+
+def check_vocabulary(task: Task | None, tokens: int | None, predicted: Sequence[int | str]) -> None:
+    """Raises `Rejected` THX603 where a language model knows fewer tokens than its data has.
+
+    Args:
+        task: where to point.
+        tokens: of the data; None: nobody knows yet.
+        predicted: the shape of the model's logits, the vocabulary last.
+    """
+    known = predicted[-1] if len(predicted) == 3 else None
+    if tokens is None or not isinstance(known, int) or tokens <= known:
+        return
+    raise Rejected(
+        Diagnostic(
+            code="THX603",
+            message=f"the data has {tokens:,} tokens, the model knows {known:,}",
+            primary=None if task is None else Label(task.span),
+            help=("another `tokenizer`, or a model with a larger `vocab_size`",),
+        )
+    )
+
+
 def check_classes(task: Task | None, classes: int | None) -> None:
     """Raises `Rejected` THX603 where task and data disagree about the classes; None: nobody knows yet."""
-    if task is None or classes is None or task.classes == classes:
+    if task is None or task.classes is None or classes is None or task.classes == classes:
         return
     raise Rejected(
         Diagnostic(
@@ -104,6 +154,15 @@ def check_classes(task: Task | None, classes: int | None) -> None:
     )
 
 
-def task_of(task: Task) -> Classification:
-    """The task that a spec declares."""
-    return Classification(classes=task.classes, span=task.span)
+def task_of(task: Task | None, *, kind: TaskKind, classes: int) -> Objective:
+    """The task that a spec declares; else the one that the labels of the data are for, with its classes."""
+    span = None if task is None else task.span
+    wanted: TaskKind = kind if task is None else task.kind
+    match wanted:
+        case "language_modelling":
+            return LanguageModelling(span=span)
+        case "classification":
+            declared = classes if task is None or task.classes is None else task.classes
+            return Classification(classes=declared, span=span)
+        case _:
+            assert_never(wanted)

@@ -17,6 +17,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from theseus_fx.graph.batch import HINT, Batch
 from theseus_fx.graph.demote import Demotion, Pinned, Policy
 from theseus_fx.graph.record import Recorder
+from theseus_fx.graph.transformers_models import one_sequence_a_row
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.graph.weightless import fake_run, fixed_mode, weightless
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
@@ -44,7 +45,7 @@ def record(
         except Exception as error:
             raise _rejected("THX302", f"the model cannot be copied: {_first_line(error)}") from error
         try:
-            with fake_run(batch.mode):
+            with fake_run(batch.mode), one_sequence_a_row(inputs):
                 args, kwargs = arguments(model, [(spec.name, recorder.place(spec)) for spec in inputs])
                 return recorder, policy, recorder.run(args, kwargs)
         except Demotion as demotion:

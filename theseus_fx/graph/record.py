@@ -84,6 +84,7 @@ class Recorder(TorchFunctionMode):
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Calls the model on fake tensors, records it, and ends the graph with what it returns."""
+        self._context = _context()
         self._recording = True
         try:
             with self:

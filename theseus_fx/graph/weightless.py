@@ -14,6 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn.parameter import is_lazy
 
+from theseus_fx.graph.transformers_models import without_cache
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weightless:
@@ -29,7 +31,7 @@ def weightless(model: nn.Module, mode: FakeTensorMode) -> Weightless:
 
     Every tensor that is an attribute of a module becomes a fake CPU tensor of `mode`, so that a model on the
     meta device, on a GPU or with real weights gives the same copy. Nothing asks for gradients, but the
-    gradient mode is left on, so that a change of it can be seen.
+    gradient mode is left on, so that a change of it can be seen. No cache of keys and values is kept.
 
     Raises:
         ValueError: a parameter has no shape yet (a lazy module).
@@ -43,7 +45,7 @@ def weightless(model: nn.Module, mode: FakeTensorMode) -> Weightless:
         fake = _fake(name, tensor, mode)
         memo[id(tensor)] = fake
         names[id(fake)] = name
-    return Weightless(module=copy.deepcopy(model, memo).eval(), names=names)
+    return Weightless(module=without_cache(copy.deepcopy(model, memo)).eval(), names=names)
 
 
 def fixed_mode() -> FakeTensorMode:

@@ -183,7 +183,7 @@ def _problem(text: str, found: Subject) -> str | None:
         if spec.data is not None:
             check_classes(spec.task, declared_classes(spec.data))
         batch = None if spec.data is None else declared_batch(spec.data)
-        inputs = guide_inputs(spec)
+        inputs = guide_inputs(spec, found.model)
         make_plan(spec, found.model, guide=found.invocation.name, inputs=inputs, batch_size=batch)
     except Rejected as rejected:
         return rejected.diagnostics[0].message

@@ -145,7 +145,7 @@ def rules_report(path: Path, assignments: Mapping[str, str] | None = None) -> Ru
     if spec.guide is None:
         raise ValueError("the loader accepts no spec without a guide here")
     model = build(spec.guide.model, device=torch.device("meta"), weights=False)
-    inputs = guide_inputs(spec)
+    inputs = guide_inputs(spec, model)
     traced, survey = survey_guide(spec, model, inputs)
     flops = forward_flops(traced, model)
     names = {name: operation_name(traced.node(name)) for name in traced.owners}

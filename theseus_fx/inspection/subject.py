@@ -49,7 +49,7 @@ def subject(text: str, inputs: Sequence[str] = ()) -> Subject:
     model = build(invocation, device=torch.device("meta"), weights=False)
     if not declared:
         told = spec is not None and (spec.inputs or spec.data is not None)
-        declared = guide_inputs(spec) if spec is not None and told else usual_inputs(invocation, model)
+        declared = guide_inputs(spec, model) if spec is not None and told else usual_inputs(invocation, model)
     name = " ".join(text.split()) if spec is None else Path(text).name
     return Subject(name=name, invocation=invocation, model=model, inputs=declared)
 

@@ -20,6 +20,8 @@ _KINDS: Mapping[Kind, tuple[str, tuple[type, ...]]] = {
     "share": ("a number", (int, float)),
     "bool": ("true or false", (bool,)),
     "path": ("a text in quotes or env(...)", (str, Environment)),
+    "optional path": ("a text in quotes, env(...) or none", (str, Environment, type(None))),
+    "text": ("a text in quotes", (str,)),
     "any": ("a value", (int, float, bool, str, type(None), tuple, Environment)),
 }
 
@@ -87,8 +89,9 @@ def _argument(
     if argument.kind == "share" and isinstance(value, int | float) and not 0 < value < 1:
         found.note("THX208", f"{what} is between 0 and 1, not {value:g}", expression.span)
         return WRONG
-    if argument.kind == "path" and value == "":
-        found.note("THX208", f"{what} is a path, and this text is empty", expression.span)
+    if argument.kind in ("path", "optional path", "text") and value == "":
+        wanted = "a name" if argument.kind == "text" else "a path"
+        found.note("THX208", f"{what} is {wanted}, and this text is empty", expression.span)
         return WRONG
     return value
 

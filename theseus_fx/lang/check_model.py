@@ -67,7 +67,8 @@ def check_task(found: Findings, settings: Settings) -> Task | None:
     made = invocation(found, call, words.TASKS[name])
     if made is None:
         return None
-    return Task(kind="classification", classes=cast("int", made.keywords["classes"]), span=call.span)
+    classes = cast("int | None", made.keywords.get("classes"))
+    return Task(kind=cast("Any", name), classes=classes, span=call.span)
 
 
 def check_input(found: Findings, node: syntax.Input) -> Input | None:

@@ -198,7 +198,10 @@ CODES: dict[str, Code] = {
     "THX704": Code("run does not match", "The run was made from another spec, model, data or version."),
     "THX705": Code("damaged checkpoint", "A checkpoint could not be read and was passed over."),
     "THX706": Code("device not available", "The device asked for is not on this machine."),
-    "THX707": Code("weights cannot be had", "The pretrained weights are neither cached nor downloadable."),
+    "THX707": Code(
+        "weights cannot be had",
+        "The pretrained weights, or the configuration that a name on a hub stands for, are neither cached nor downloadable. `plan` asks no hub: it knows what is in the hub's cache on this machine and the published sizes of well-known models.",
+    ),
     "THX801": Code("training diverged", "The loss became NaN or infinite."),
     "THX820": Code(
         "pairs cannot be run yet",

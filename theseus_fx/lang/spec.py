@@ -15,6 +15,7 @@ from theseus_fx.lang.code import Code
 from theseus_fx.lang.source import Source, Span
 
 Unit = Literal["epochs", "steps", "batches"]
+TaskKind = Literal["classification", "language_modelling"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +197,9 @@ class Input:
 class Task:
     """What the network is for."""
 
-    kind: Literal["classification"]
-    classes: int
+    kind: TaskKind
+    classes: int | None = None
+    """Of classification."""
     span: Span
 
 

@@ -47,7 +47,7 @@ SIDE_SETTINGS = ("crossing",)
 CROSSING = ("error", "allow", "cut")
 """What `every N` does where a window would reach over a change of shape or into another module."""
 
-Kind = Literal["int", "share", "bool", "path", "optional int", "any"]
+Kind = Literal["int", "share", "bool", "path", "optional int", "optional path", "text", "any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,13 @@ _TORCHVISION_SET = Signature(
 )
 TORCHVISION_SETS = ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "SVHN")
 
+_TOKENS = (
+    Argument("tokenizer", "text", required=True),
+    Argument("length", "int", 128),
+    Argument("batch", "int", 32),
+)
+"""Of every source of text."""
+
 SOURCES: Mapping[str, Signature] = {
     "digits": Signature(
         (Argument("canvas", "int", 16), Argument("placements", "int", 1), Argument("batch", "int", 128))
@@ -93,11 +100,25 @@ SOURCES: Mapping[str, Signature] = {
             Argument("validation", "share", 0.05),
         )
     ),
+    "textfile": Signature(
+        (
+            Argument("root", "path", required=True),
+            *_TOKENS,
+            Argument("validation", "share", 0.05),
+            Argument("test", "share", 0.05),
+        )
+    ),
+    "wikitext": Signature(
+        (Argument("version", "text", required=True), *_TOKENS, Argument("root", "optional path", None))
+    ),
     **{f"torchvision.datasets.{name}": _TORCHVISION_SET for name in TORCHVISION_SETS},
 }
 """Every data source."""
 
-TASKS: Mapping[str, Signature] = {"classification": Signature((Argument("classes", "int", required=True),))}
+TASKS: Mapping[str, Signature] = {
+    "classification": Signature((Argument("classes", "int", required=True),)),
+    "language_modelling": Signature(()),
+}
 
 ZOO: Mapping[str, Signature] = {
     "small_resnet": Signature(

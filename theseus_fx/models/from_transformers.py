@@ -11,8 +11,12 @@ from torch import nn
 
 from theseus_fx.lang.diagnostics import did_you_mean
 from theseus_fx.lang.spec import Invocation
+from theseus_fx.models.configurations import find_configuration
 from theseus_fx.models.rejection import CONSTRUCTOR_ERRORS, no_weights, refused, unknown_model
 from theseus_fx.models.weightless import weightless
+
+_LOADING = ("attn_implementation",)
+"""Keywords that a configuration takes without having a field of the name."""
 
 
 def build(invocation: Invocation, name: str, *, meta: bool, weights: bool) -> nn.Module:
@@ -20,15 +24,49 @@ def build(invocation: Invocation, name: str, *, meta: bool, weights: bool) -> nn
 
     Keywords are fields of the class's configuration; without a hub name the other fields have that
     class's defaults and the weights are random. With a hub name (the one positional argument) both come
-    from the hub or its cache, so nothing can be built without reading them. A cache of keys and values
-    between calls is off where the keywords do not ask for it: a replaced layer would not fill it.
+    from the hub or its cache. Without `weights` the hub is never asked: the configuration is that of its
+    cache, else of the built-in table of published sizes; `origin` says which.
+
+    Weights are float32 whatever the checkpoint stores, and no model keeps a cache of keys and values
+    between calls unless `use_cache = true` is written.
 
     Raises `Rejected`: THX301 for a class or a field that does not exist or does not take the value,
-    THX707 where the hub is needed and cannot be reached or must not be.
+    THX707 where a configuration or weights are needed and cannot be had.
     """
     # An import of a second that specs without such a model need not pay for.
-    import transformers
     from huggingface_hub.errors import StrictDataclassError
+
+    kind = _model_class(invocation, name)
+    hub_name = _hub_name(invocation)
+    config_class = kind.config_class
+    fields = _fields(invocation, config_class)
+    if hub_name is not None and weights:
+        return _from_hub(invocation, kind, hub_name, fields)
+    try:
+        if hub_name is None:
+            config = config_class(**fields)
+        else:
+            found = find_configuration(invocation, config_class, hub_name)
+            config = config_class.from_dict(dict(found.fields), **fields)
+        with weightless() if meta else nullcontext():
+            return _without_cache(kind(config), fields)
+    except (*CONSTRUCTOR_ERRORS, StrictDataclassError) as error:
+        raise refused(invocation, error) from error
+
+
+def origin(invocation: Invocation, name: str) -> str | None:
+    """Where `build` without weights has the configuration from, in a sentence; None without a hub name.
+
+    Raises `Rejected` like `build`.
+    """
+    hub_name = _hub_name(invocation)
+    if hub_name is None:
+        return None
+    return find_configuration(invocation, _model_class(invocation, name).config_class, hub_name).origin
+
+
+def _model_class(invocation: Invocation, name: str) -> Any:
+    import transformers
 
     kind: Any = getattr(transformers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel) and kind.config_class):
@@ -36,17 +74,7 @@ def build(invocation: Invocation, name: str, *, meta: bool, weights: bool) -> nn
         raise unknown_model(
             invocation, f"transformers has no model class `{name}`", helps=did_you_mean(name, models)
         )
-    hub_name = _hub_name(invocation)
-    config_class: Any = kind.config_class
-    _check_fields(invocation, config_class)
-    fields = _fields(invocation, config_class)
-    if hub_name is not None:
-        return _without_cache(_from_hub(invocation, kind, hub_name, fields, weights=weights), fields)
-    try:
-        with weightless() if meta else nullcontext():
-            return _without_cache(kind(config_class(**fields)), fields)
-    except (*CONSTRUCTOR_ERRORS, StrictDataclassError) as error:
-        raise refused(invocation, error) from error
+    return kind
 
 
 def _is_model_name(name: str) -> bool:
@@ -64,23 +92,19 @@ def _hub_name(invocation: Invocation) -> str | None:
     return first
 
 
-def _check_fields(invocation: Invocation, config_class: Any) -> None:
-    """A configuration accepts any keyword and ignores those it does not know: a typo must not pass."""
+def _fields(invocation: Invocation, config_class: Any) -> dict[str, Any]:
+    """The keywords, checked: a configuration accepts any and ignores those it does not know."""
     defaults = config_class()
     for key in invocation.keywords:
-        if not hasattr(defaults, key):
+        if not hasattr(defaults, key) and key not in _LOADING:
             raise unknown_model(
                 invocation,
                 f"`{config_class.__name__}` has no field `{key}`",
                 argument=key,
                 helps=did_you_mean(key, [known for known in defaults.to_dict() if known[:1] != "_"]),
             )
-
-
-def _fields(invocation: Invocation, config_class: Any) -> dict[str, Any]:
-    """The keywords, and `use_cache = false` where the configuration has such a field."""
-    default = {"use_cache": False} if hasattr(config_class(), "use_cache") else {}
-    return {**default, **invocation.keywords}
+    implied = {"use_cache": False} if hasattr(defaults, "use_cache") else {}
+    return {**implied, **invocation.keywords}
 
 
 def _without_cache(model: Any, fields: Mapping[str, Any]) -> nn.Module:
@@ -91,21 +115,12 @@ def _without_cache(model: Any, fields: Mapping[str, Any]) -> nn.Module:
     return cast("nn.Module", model)
 
 
-def _from_hub(
-    invocation: Invocation, kind: Any, hub_name: str, fields: Mapping[str, Any], *, weights: bool
-) -> nn.Module:
+def _from_hub(invocation: Invocation, kind: Any, hub_name: str, fields: Mapping[str, Any]) -> nn.Module:
     from huggingface_hub.errors import StrictDataclassError
 
-    if not weights:
-        raise no_weights(
-            invocation,
-            f"the configuration of `{hub_name}` is on the hub, and this step reads nothing from there",
-            helps=(
-                f"write its fields instead of its name, such as `{invocation.name}(num_hidden_layers = 12)`",
-            ),
-        )
     try:
-        return cast("nn.Module", kind.from_pretrained(hub_name, **fields))
+        made = kind.from_pretrained(hub_name, **{"dtype": "float32", **fields})
+        return _without_cache(made, fields)
     except (OSError, SafetensorError) as error:  # unreachable, missing or damaged
         first = str(error).strip().partition("\n")[0]
         raise no_weights(

@@ -54,6 +54,16 @@ def build(invocation: Invocation, *, device: torch.device, weights: bool) -> nn.
     return model.to(device).eval()
 
 
+def notes(invocation: Invocation) -> tuple[str, ...]:
+    """What a reader should know of the network that `build` makes without weights, one sentence each.
+
+    Raises `Rejected` like `build`.
+    """
+    library, _, name = invocation.name.rpartition(".")
+    origin = from_transformers.origin(invocation, name) if library == "transformers" else None
+    return () if origin is None else (origin,)
+
+
 def describe(invocation: Invocation) -> dict[str, Any]:
     """The invocation as plain JSON values, enough for `rebuild`; with the text of a file that it runs."""
     _check_values(invocation)

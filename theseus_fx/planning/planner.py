@@ -51,6 +51,7 @@ def make_plan(
     inputs: Sequence[InputSpec],
     batch_size: int | None,
     assignments: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
 ) -> Plan:
     """The plan of a conversion.
 
@@ -62,6 +63,7 @@ def make_plan(
         inputs: its inputs, with a symbolic batch.
         batch_size: of the data source, for the warnings about small batches.
         assignments: what `--set` changed, recorded in the plan.
+        notes: what is known of the guide already; the plan's own come after.
 
     Raises:
         Rejected: THX3xx to THX5xx, all errors of a phase together.
@@ -99,7 +101,7 @@ def make_plan(
         recalibrate=tuple(step for step in recalibrate if step is not None),
         finetune=spec.finetune,
         totals=totals(model, flops, parts),
-        notes=tuple(_notes(stages, batch_size)),
+        notes=(*notes, *_notes(stages, batch_size)),
     )
 
 

@@ -12,6 +12,12 @@ from theseus_fx.lang.loader import read
 from theseus_fx.planning.plan import SCHEMA, Plan
 
 
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The keys in which two plans differ; notes are words about a plan and no part of it."""
+    keys = [key for key in {**now, **before} if key != "notes"]
+    return [key for key in keys if key not in before or before[key] != now.get(key)]
+
+
 def read_plan(path: Path) -> Mapping[str, Any]:
     """The JSON of a saved plan.
 
@@ -90,9 +96,8 @@ def check_same(path: Path, saved: Mapping[str, Any], plan: Plan) -> None:
         raise _stale(path, f"{', '.join(changed)} has changed")
     if saved["guide"]["fingerprint"] != now["guide"]["fingerprint"]:
         raise _stale(path, f"the model {now['guide']['model']} has changed")
-    differing = [key for key in {**now, **saved} if key not in saved or saved[key] != now.get(key)]
-    if differing:
-        raise _stale(path, f"planning again gives other {', '.join(differing)}")
+    if others := differing(saved, now):
+        raise _stale(path, f"planning again gives other {', '.join(others)}")
 
 
 def _stale(path: Path, reason: str) -> Rejected:

@@ -9,11 +9,14 @@ from typing import Any
 
 from torch import nn
 
+from theseus_fx.data.language import LanguageModelling
+from theseus_fx.data.registry import declared_task
 from theseus_fx.data.source import DataSource, Split
-from theseus_fx.data.tasks import Classification, check_classes, task_of
+from theseus_fx.data.tasks import Objective, check_classes, check_vocabulary, task_of
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.printer import print_document
 from theseus_fx.planning.plan import Plan
+from theseus_fx.planning.saved import differing
 from theseus_fx.run import environment
 from theseus_fx.run.export import save_model
 from theseus_fx.run.folder import read_json, write_json, write_text
@@ -72,8 +75,7 @@ def check_unchanged(plan: Plan, *, folder: Path, source: DataSource, device: str
         Rejected: THX704 with what changed.
     """
     begun, run = read_json(folder / "plan.json"), read_json(folder / "run.json")
-    now = plan.as_json()
-    changed = [key for key in begun if begun[key] != now.get(key)]
+    changed = differing(begun, plan.as_json())
     if run["data"] != source.fingerprint():
         changed.append("data")
     if run["device"] != device:
@@ -123,10 +125,15 @@ def carry_out(
     return Conversion(model=converted.model, summary=summary, folder=session.folder)
 
 
-def _task(plan: Plan, source: DataSource) -> Classification:
-    wanted = plan.spec.task
+def _task(plan: Plan, source: DataSource) -> Objective:
+    wanted, data = plan.spec.task, plan.spec.data
     check_classes(wanted, source.classes)
-    return Classification(classes=source.classes) if wanted is None else task_of(wanted)
+    task = task_of(
+        wanted, kind="classification" if data is None else declared_task(data), classes=source.classes
+    )
+    if isinstance(task, LanguageModelling):
+        check_vocabulary(wanted, source.classes, plan.trace.value(plan.trace.output).shape)
+    return task
 
 
 def _baselines(job: Job, converted: Outcome) -> dict[str, Outcome]:

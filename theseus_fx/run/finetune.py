@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from theseus_fx.data.source import Split
 from theseus_fx.lang.spec import Training
-from theseus_fx.run.job import Job
+from theseus_fx.run.job import Job, logits_of
 from theseus_fx.run.recalibrate import recalibrate
 from theseus_fx.run.session import Stopwatch, Unit
 from theseus_fx.run.training import Phase, PhaseState, StepOutcome, rate_schedule, train
@@ -115,8 +115,7 @@ def task_phase(
 
     def step_loss(step: int) -> StepOutcome:
         batch = job.train_batch(step, stream=stream)
-        logits: Tensor = model(*batch.inputs)
-        loss = job.loss(settings.loss, logits, batch)
+        loss = job.loss(settings.loss, logits_of(model, *batch.inputs), batch)
         return StepOutcome(loss=loss, values={}, samples=len(batch.labels))
 
     return Phase(

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from theseus_fx.data.order import stable_seed
 from theseus_fx.data.source import DataSource, Split
-from theseus_fx.data.tasks import Classification
-from theseus_fx.lang.diagnostics import Rejected
+from theseus_fx.data.tasks import Objective
+from theseus_fx.graph.fingerprint import fingerprint
+from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Training
 from theseus_fx.models.resolve import build
 from theseus_fx.planning.plan import Plan
@@ -48,7 +49,7 @@ def prepare_guide(
     *,
     session: Session,
     source: DataSource,
-    task: Classification,
+    task: Objective,
     model: nn.Module | None,
     cache: Path | None,
 ) -> PreparedGuide:
@@ -104,7 +105,25 @@ def _fresh(plan: Plan, session: Session) -> nn.Module:
         raise ValueError("the spec has no guide and none was handed over")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stable_seed(session.seed, "guide"))
-        return build(plan.spec.guide.model, device=session.device, weights=True)
+        net = build(plan.spec.guide.model, device=session.device, weights=True)
+    if not _is_planned(plan, net):
+        raise Rejected(
+            Diagnostic(
+                code="THX505",
+                message=f"`{plan.guide}` with its weights is another network than the one that was planned",
+                primary=Label(plan.spec.guide.span, "its parameters have other shapes or settings"),
+                help=("plan again now that its configuration is on this machine",),
+            )
+        )
+    return net
+
+
+def _is_planned(plan: Plan, net: nn.Module) -> bool:
+    """Whether the guide with weights is the one that was planned: a hub may have another configuration."""
+    try:
+        return fingerprint(plan.trace, net) == plan.model_fingerprint
+    except AttributeError:  # a module of the plan is not there
+        return False
 
 
 def _copied(model: nn.Module, device: torch.device) -> nn.Module:
@@ -182,7 +201,7 @@ def _from_cache(path: Path, session: Session) -> Result | None:
 def _to_cache(path: Path, result: Result, session: Session) -> None:
     """A cache that cannot be written costs the next run time, and this one a line."""
     try:
-        held = {k: v.detach().contiguous().cpu() for k, v in result.tensors.items()}
+        held = {k: v.detach().contiguous().cpu().clone() for k, v in result.tensors.items()}
         write_bytes(path / "state.safetensors", save(held))
         write_json(path / "facts.json", dict(result.facts))
     except Rejected as rejected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,10 @@ from torch.nn import functional
 
 from theseus_fx.data.order import stable_seed
 from theseus_fx.data.source import Batch, DataSource, Split
-from theseus_fx.data.tasks import Classification
+from theseus_fx.data.tasks import Objective
+from theseus_fx.graph.structure import main_tensor
 from theseus_fx.graph.surgery import convert
+from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import LossTerm
 from theseus_fx.planning.plan import Plan
 from theseus_fx.run.session import Session
@@ -26,7 +29,7 @@ class Job:
     plan: Plan
     session: Session
     source: DataSource
-    task: Classification
+    task: Objective
     guide: nn.Module
     """On the session's device, in eval mode, no parameter requires a gradient."""
 
@@ -45,7 +48,7 @@ class Job:
         """The task's metric over a split; the model is used in eval mode and left as it was."""
         was_training = model.training
         model.eval()
-        value, _ = self.task.accuracy(model, self.batches(split))
+        value, _ = self.task.evaluate(partial(logits_of, model), self.batches(split))
         model.train(was_training)
         return value
 
@@ -62,16 +65,34 @@ class Job:
                 value = self.task.loss(logits, batch.labels)
             else:
                 with torch.no_grad():
-                    guide = self.guide(*batch.inputs)
+                    guide = logits_of(self.guide, *batch.inputs)
                 value = distillation(logits, guide, term.temperature)
             total = total + term.weight * value
         return total
 
 
+def logits_of(model: nn.Module, *inputs: Tensor) -> Tensor:
+    """What a model says of its inputs: its output, or the logits in it.
+
+    Raises `Rejected` THX603 where the output holds no tensor.
+    """
+    output = main_tensor(model(*inputs))
+    if output is None:
+        message = f"`{type(model).__name__}` returns no tensor that a loss could be taken of"
+        raise Rejected(Diagnostic(code="THX603", message=message))
+    return output
+
+
 def distillation(logits: Tensor, guide: Tensor, temperature: float) -> Tensor:
-    """KL(guide || model) of the softened distributions times T² (Hinton et al. 2015), mean over samples."""
-    log_p = functional.log_softmax(logits / temperature, dim=-1)
-    log_q = functional.log_softmax(guide / temperature, dim=-1)
+    """KL(guide || model) of the softened distributions times T² (Hinton et al. 2015), mean over rows.
+
+    Args:
+        logits: (b, classes), or (b, length, vocabulary), where every token is a row.
+        guide: likewise.
+        temperature: T.
+    """
+    log_p = functional.log_softmax(logits / temperature, dim=-1).flatten(0, -2)
+    log_q = functional.log_softmax(guide / temperature, dim=-1).flatten(0, -2)
     return functional.kl_div(log_p, log_q, log_target=True, reduction="batchmean") * temperature**2
 
 

@@ -95,7 +95,8 @@ class Unit:
 
     def finish(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Result:
         """Keeps the result: the tensors first, so that `result.json` says that all of it is there."""
-        held = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+        # copies, for tied parameters share their memory, which the format refuses
+        held = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
         write_bytes(self.folder / "state.safetensors", save(held))
         write_json(self.folder / "result.json", {**facts, "metrics_bytes": self.session.metrics.size})
         checkpoint.clear(self.folder)

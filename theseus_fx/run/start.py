@@ -63,6 +63,20 @@ def fitted_start(job: Job, part: Part, introduced: Mapping[str, nn.Module], star
     return module
 
 
+def _check_rows(part: Part, logits: Tensor) -> None:
+    """The metric takes a backward pass a logit, which is out of reach where every token has its own."""
+    if logits.dim() == 2:
+        return
+    shape = " x ".join(str(size) for size in logits.shape)
+    raise Rejected(
+        Diagnostic(
+            code="THX508",
+            message=f"{part.name} {part.path} cannot be fitted by the guide's logits, which are {shape}",
+            help=("write `init = fit(metric = plain)`, or `init = random`",),
+        )
+    )
+
+
 def _linear(module: nn.Module, name: str) -> nn.Linear:
     child = module.get_submodule(name)
     if not isinstance(child, nn.Linear):
@@ -103,6 +117,7 @@ def _logit_metric(job: Job, part: Part, batches: Sequence[tuple[Tensor, ...]]) -
         leaves = tuple(x.detach().requires_grad_(x.is_floating_point()) for x in inputs)
         with torch.enable_grad():
             logits, (tap,) = program(*leaves)
+            _check_rows(part, logits)
             centred = logits - logits.mean(-1, keepdim=True)
             for k in range(centred.shape[-1]):
                 (gradient,) = torch.autograd.grad(centred[:, k].sum(), tap, retain_graph=True)
