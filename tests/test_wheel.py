@@ -60,6 +60,8 @@ def test_grammar_and_specs_are_inside(wheel: Path) -> None:
     assert "theseus_fx/models/known_configs.toml" in names
     for spec in (ROOT / "specs").rglob("*.thx"):
         assert f"theseus_fx/_shipped/specs/{spec.relative_to(ROOT / 'specs')}" in names
+    for page in (ROOT / "theseus_fx").rglob("*.md"):
+        assert str(page.relative_to(ROOT)) in names
     assert not [name for name in names if name.startswith("tests/")]
 
 
@@ -69,6 +71,8 @@ def test_it_checks_and_plans(installed: Path, tmp_path: Path) -> None:
     assert "no mistakes" in run(installed, "check", spec, cwd=tmp_path)
     plan = json.loads(run(installed, "plan", spec, "--json", cwd=tmp_path))
     assert len(plan["stages"]) == 20
+    assert "$ theseus-fx plan spec.thx" in run(installed, "explain", "THX402", cwd=tmp_path)
+    assert run(installed, "explain", "rule", cwd=tmp_path).startswith("# rule: ")
 
 
 def test_it_formats_and_pygments_knows_the_language(installed: Path, tmp_path: Path) -> None:

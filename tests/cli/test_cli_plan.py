@@ -107,6 +107,20 @@ def test_help_has_an_example(command: Command) -> None:
         assert f"theseus-fx {name}" in said.out
 
 
+@pytest.mark.parametrize("explained", ["rule", "THX402", "LowRankLinear"])
+def test_explain_needs_no_torch(explained: str) -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from theseus_fx.cli.main import main\n"
+        f"try: main(['explain', {explained!r}])\n"
+        "except SystemExit as e: print(e.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 False"
+
+
 def test_check_needs_no_torch(tiny: Path) -> None:
     import subprocess
     import sys

@@ -27,6 +27,17 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def print_markdown(text: str) -> None:
+    """Markdown: set for a terminal, as it is written for a file or a pipe."""
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        click.echo(text)
+        return
+    from rich.markdown import Markdown  # brings a parser of Markdown, which other commands do without
+
+    out.print(Markdown(text, code_theme="ansi_dark"))
+
+
 def print_diagnostics(diagnostics: Sequence[Diagnostic], *, as_json: bool = False) -> None:
     """All diagnostics: on stderr for a person, or as one JSON object on stdout."""
     if as_json:

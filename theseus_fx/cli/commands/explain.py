@@ -1,28 +1,32 @@
-"""`theseus-fx explain`: what a diagnostic code means, and what a name of the standard library is."""
+"""`theseus-fx explain`: a topic of the language, a name of the standard library, or a diagnostic code."""
 
 from __future__ import annotations
 
 import click
 
 from theseus_fx.cli.options import json_option
-from theseus_fx.cli.output import console, print_json
+from theseus_fx.cli.output import console, print_json, print_markdown
 from theseus_fx.lang.codes import CODES
 from theseus_fx.lang.diagnostics import near_names
 from theseus_fx.lang.library import Entry, library
+from theseus_fx.lang.manual import page, topic, topics
 from theseus_fx.lang.printer import print_definition
 
 
 @click.command()
-@click.argument("name", metavar="[CODE|NAME]", required=False)
+@click.argument("name", metavar="[TOPIC|NAME|CODE]", required=False)
 @json_option
 def explain(name: str | None, as_json: bool) -> None:
-    """Explains a diagnostic code, or a module of the standard library; alone it lists them.
+    """Explains a topic of the language, a module of the standard library, or a diagnostic code.
+
+    Alone it lists them.
 
     \b
     Examples:
       theseus-fx explain
-      theseus-fx explain THX402
+      theseus-fx explain rule
       theseus-fx explain LowRankLinear
+      theseus-fx explain THX402
     """
     if name is None:
         _list(as_json=as_json)
@@ -30,10 +34,12 @@ def explain(name: str | None, as_json: bool) -> None:
         _explain_code(name.upper(), as_json=as_json)
     elif name in library():
         _explain_entries(name, library()[name], as_json=as_json)
+    elif name.lower() in topics():
+        _explain_topic(name.lower(), as_json=as_json)
     else:
-        near = near_names(name, library()) or near_names(name.upper(), CODES)
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
-        raise click.UsageError(f"there is no diagnostic or module {name}.{hint}")
+        near = near_names(name, [*topics(), *library(), *CODES])
+        hint = f" Did you mean {', '.join(near)}?" if near else " `theseus-fx explain` lists what there is."
+        raise click.UsageError(f"there is no topic, module or diagnostic {name}.{hint}")
 
 
 def _list(*, as_json: bool) -> None:
@@ -41,12 +47,17 @@ def _list(*, as_json: bool) -> None:
     if as_json:
         print_json(
             {
+                "topics": [{"topic": name, "title": title} for name, title in topics().items()],
                 "library": [_entry_json(entry) for entry in entries],
                 "codes": [{"code": code, "title": entry.title} for code, entry in CODES.items()],
             }
         )
         return
     out = console()
+    out.print("topics", style="bold")
+    width = max(map(len, topics()))
+    for name, title in topics().items():
+        out.print(f"  {name:{width}}  {title}")
     for file in sorted({entry.file for entry in entries}):
         out.print(f'use "{file}"', style="bold")
         for entry in entries:
@@ -58,13 +69,18 @@ def _list(*, as_json: bool) -> None:
 
 
 def _explain_code(code: str, *, as_json: bool) -> None:
-    entry = CODES[code]
+    entry, shown = CODES[code], page(code)
     if as_json:
-        print_json({"code": code, "title": entry.title, "explanation": entry.explanation})
+        print_json({"code": code, "title": entry.title, "explanation": entry.explanation, "page": shown})
         return
-    out = console()
-    out.print(f"{code}: {entry.title}", style="bold")
-    out.print(entry.explanation)
+    print_markdown(f"# {code}: {entry.title}\n\n{entry.explanation}\n\n{shown}")
+
+
+def _explain_topic(name: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"topic": name, "title": topics()[name], "page": topic(name)})
+        return
+    print_markdown(topic(name))
 
 
 def _explain_entries(name: str, entries: tuple[Entry, ...], *, as_json: bool) -> None:
