@@ -10,7 +10,7 @@ from torch import nn
 from theseus_fx.lang.check_values import shown
 from theseus_fx.lang.diagnostics import near_names
 from theseus_fx.lang.evaluate import equal
-from theseus_fx.lang.spec import ModulePattern, Rule
+from theseus_fx.lang.spec import Rule, Value
 from theseus_fx.match.globs import fits_any
 
 
@@ -47,7 +47,7 @@ def miss(rule: Rule, path: str, module: nn.Module) -> Miss | None:
     pattern = rule.pattern
     if pattern.class_name not in class_names(type(module)):
         return Miss(path, 0, f"is a {type(module).__name__}, not a {pattern.class_name}")
-    if reason := _attribute_miss(pattern, attributes_of(module)):
+    if reason := attribute_miss(pattern.attributes, attributes_of(module)):
         return Miss(path, 1, reason)
     if rule.within and not fits_any(path, rule.within):
         wanted = " or ".join(f'"{g.pattern}"' for g in rule.within)
@@ -58,8 +58,8 @@ def miss(rule: Rule, path: str, module: nn.Module) -> Miss | None:
     return None
 
 
-def _attribute_miss(pattern: ModulePattern, attributes: Mapping[str, object]) -> str | None:
-    for name, wanted in pattern.attributes.items():
+def attribute_miss(wanted_attributes: Mapping[str, Value], attributes: Mapping[str, object]) -> str | None:
+    for name, wanted in wanted_attributes.items():
         if name not in attributes:
             near = near_names(name, attributes, most=1)
             return f"has no attribute `{name}`" + (f", but `{near[0]}`" if near else "")
