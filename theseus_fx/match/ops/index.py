@@ -28,6 +28,8 @@ class Index:
     """Nodes by the canonical name of the function that they call."""
     classes: Mapping[str, tuple[fx.Node, ...]] = field(repr=False)
     """Output nodes of module calls by the names of the class and of its bases."""
+    tensors: frozenset[str] = field(repr=False)
+    """Nodes that are tensors or structures of tensors."""
     calls: Mapping[str, tuple[ModuleCall, ...]] = field(repr=False)
     """Module calls by their output node; the outermost first."""
     _operands: dict[str, tuple[Operand, ...]] = field(default_factory=dict, repr=False)
@@ -43,7 +45,7 @@ class Index:
 
     def is_tensor(self, node: fx.Node) -> bool:
         """Whether a node is a tensor, or a structure of tensors: no size, no device."""
-        return is_tensor(self.trace, node)
+        return node.name in self.tensors
 
     def is_value(self, node: fx.Node) -> bool:
         """Whether a node is one tensor that flows: no parameter or buffer."""
@@ -97,12 +99,15 @@ class Index:
         return frozenset(found)
 
 
-def is_tensor(trace: Trace, node: fx.Node) -> bool:
-    """Whether a node is a tensor, or a structure from which another node takes one."""
-    return node.name in trace.values or any(
-        user.name in trace.values and function_name(user) in _TAKING and user.args[0] is node
-        for user in node.users
-    )
+def tensor_nodes(trace: Trace) -> frozenset[str]:
+    """The nodes that are a tensor, or a structure from which another node takes one."""
+    structures: set[str] = set()
+    for node in reversed([*trace.nodes.values()]):
+        if node.name in trace.values or node.name in structures:
+            source = node.args[0] if node.args and function_name(node) in _TAKING else None
+            if isinstance(source, fx.Node):
+                structures.add(source.name)
+    return frozenset(trace.values) | structures
 
 
 def make_index(trace: Trace, model: nn.Module) -> Index:
@@ -112,10 +117,11 @@ def make_index(trace: Trace, model: nn.Module) -> Index:
         trace: of the model.
         model: on any device; only names, classes and attributes are read.
     """
+    tensors = tensor_nodes(trace)
     functions: defaultdict[str, list[fx.Node]] = defaultdict(list)
     for node in trace.nodes.values():
         name = function_name(node)
-        if name is not None and is_tensor(trace, node):
+        if name is not None and node.name in tensors:
             functions[name].append(node)
     calls: defaultdict[str, list[ModuleCall]] = defaultdict(list)
     for call in trace.calls:
@@ -131,6 +137,7 @@ def make_index(trace: Trace, model: nn.Module) -> Index:
         model=model,
         position={name: position for position, name in enumerate(trace.nodes)},
         functions={name: tuple(nodes) for name, nodes in functions.items()},
+        tensors=tensors,
         classes={name: tuple(nodes) for name, nodes in classes.items()},
         calls={name: tuple(found) for name, found in calls.items()},
     )

@@ -59,6 +59,7 @@ _OPERANDS: Mapping[str, int] = {
 Operand = fx.Node | int | float
 
 
+@cache
 def canonical(name: str) -> str:
     """The one name of a function: `__iadd__`, `add_`, `add` are `add`, `truediv` is `div`."""
     bare = name.strip("_")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from theseus_fx.graph.trace import ModuleCall, Trace
-from theseus_fx.match.ops.index import Index, is_tensor
+from theseus_fx.match.ops.index import Index, tensor_nodes
 
 if TYPE_CHECKING:
     import networkx
@@ -61,7 +61,7 @@ def make_region(
                 return f"has `{name}` inside, which `{user.name}` uses outside"
     around = dict.fromkeys(node for name in ordered for node in trace.node(name).all_input_nodes)
     entering = [n for n in around if n.name not in nodes and n.name not in inputs]
-    others = [n.name for n in entering if n.op != "get_attr" and is_tensor(trace, n)]
+    others = [n.name for n in entering if n.op != "get_attr" and index.is_tensor(n)]
     others.sort(key=index.position.__getitem__)
     if bypass := _second_entry(index, inputs[0], others):
         return f"also takes `{bypass}`, which is computed from its input"
@@ -96,8 +96,9 @@ def flow(trace: Trace) -> networkx.DiGraph[str]:
     import networkx  # only where regions are validated: the import takes a while
 
     graph: networkx.DiGraph[str] = networkx.DiGraph()
+    tensors = tensor_nodes(trace)
     for name, node in trace.nodes.items():
-        if node.op in ("get_attr", "output") or not is_tensor(trace, node):
+        if node.op in ("get_attr", "output") or name not in tensors:
             continue
         graph.add_node(name)
         graph.add_edges_from((source.name, name) for source in node.all_input_nodes if source.name in graph)
