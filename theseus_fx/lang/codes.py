@@ -71,11 +71,11 @@ CODES: dict[str, Code] = {
     ),
     "THX211": Code(
         "defined but never used",
-        "A `param` that nothing reads is most often a typo in the place that should read it.",
+        "A `param`, or a name in a `pattern`, that nothing reads is most often a typo in the place that should read it.",
     ),
     "THX212": Code(
         "sentence has no place here",
-        "A file that others use defines modules and nothing else: it has no params, rules or schedule, and uses no file itself.",
+        "A file that others use defines modules and patterns only: it has no params, rules or schedule, and uses no file itself.",
     ),
     "THX301": Code(
         "unknown model", "The library has no model of this name, or it does not take these arguments."

@@ -23,7 +23,8 @@ from theseus_fx.lang.tree_builder import MOST_NESTED, statements, too_deep, valu
 from theseus_fx.lang.words import TOP_SETTINGS
 
 SENTENCES = (
-    "use", "param", "guide", "input", "module", "rule", "schedule", "recalibrate", "finetune", "compare",
+    "use", "param", "guide", "input", "module", "pattern", "rule", "schedule", "recalibrate", "finetune",
+    "compare",
 )  # fmt: skip
 """Words that begin a sentence at the top level."""
 

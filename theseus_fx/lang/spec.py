@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from theseus_fx.lang import syntax
+from theseus_fx.lang.operations import OperationPattern
 from theseus_fx.lang.source import Source, Span
 
 Unit = Literal["epochs", "steps", "batches"]
@@ -210,11 +211,22 @@ class ModulePattern:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionPattern:
+    """A pattern over operations: each match is a region of the graph."""
+
+    operations: OperationPattern
+    binding: str | None
+    span: Span
+    name_span: Span
+    """Of the pattern's name, or of the whole chain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """Which parts become what."""
 
     name: str
-    pattern: ModulePattern
+    pattern: ModulePattern | RegionPattern
     within: tuple[syntax.Glob, ...]
     """A site's path must fit one of these, if there are any."""
     where: tuple[syntax.Expression, ...]
@@ -225,6 +237,13 @@ class Rule:
     """A site's path must fit none of these."""
     replacement: syntax.Expression
     span: Span
+
+    @property
+    def module(self) -> ModulePattern:
+        """The pattern of a rule that matches modules; TypeError for one over operations."""
+        if isinstance(self.pattern, ModulePattern):
+            return self.pattern
+        raise TypeError(f"rule `{self.name}` matches operations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +283,8 @@ class Spec:
     task: Task | None
     modules: Mapping[str, syntax.ModuleDefinition]
     """Named replacements: the spec's own and those of the files it uses."""
+    patterns: Mapping[str, syntax.PatternDefinition]
+    """Named patterns, alike."""
     rules: tuple[Rule, ...]
     schedule: Schedule
     recalibrate: tuple[Recalibrate, ...]

@@ -79,6 +79,8 @@ class _Builder:
                 doc = _comment_above(self.source, span.start)
                 body = self.expression(children[2])
                 return syntax.ModuleDefinition(self.word(children[0]), parameters, body, doc, span)
+            case "pattern":
+                return self.pattern_definition(tree)
             case "rule":
                 return self.rule(tree)
             case "schedule":
@@ -100,6 +102,19 @@ class _Builder:
                 return self.setting(tree)
             case other:
                 raise AssertionError(f"the grammar has a statement {other} that nothing builds")
+
+    def pattern_definition(self, tree: Tree[Token]) -> syntax.PatternDefinition:
+        name, parameters, *rest = _children(tree)
+        body = [_tree(c) for c in rest]
+        span = self.span(tree)
+        return syntax.PatternDefinition(
+            name=self.word(name),
+            parameters=() if parameters is None else self.words(_tree(parameters)),
+            bindings=tuple(self.setting(c) for c in body if c.data == "setting"),
+            results=tuple(self.expression(c.children[0]) for c in body if c.data == "returned"),
+            doc=_comment_above(self.source, span.start),
+            span=span,
+        )
 
     def rule(self, tree: Tree[Token]) -> syntax.Rule:
         name, *rest = _children(tree)

@@ -27,6 +27,10 @@ LOSSES = ("cross_entropy", "distill")
 DTYPES = ("f32", "f64", "f16", "bf16", "i64")
 LIBRARIES = ("torchvision", "transformers")
 """Where guides may come from, besides `ZOO`."""
+PATTERN_FORMS = ("optional", "repeat")
+"""What a step of a pattern can be, besides modules, functions and patterns."""
+ANYTHING = ("_", "any")
+"""Any value or operation in a pattern."""
 CONSTANTS: Mapping[str, Value] = {"true": True, "false": False, "none": None}
 
 TOP_SETTINGS = ("data", "task")

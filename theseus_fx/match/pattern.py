@@ -44,7 +44,7 @@ def attributes_of(module: nn.Module) -> dict[str, object]:
 
 def miss(rule: Rule, path: str, module: nn.Module) -> Miss | None:
     """Why the module is no candidate for the rule, or None if it is one; `where` is judged later."""
-    pattern = rule.pattern
+    pattern = rule.module
     if pattern.class_name not in class_names(type(module)):
         return Miss(path, 0, f"is a {type(module).__name__}, not a {pattern.class_name}")
     if reason := attribute_miss(pattern.attributes, attributes_of(module)):

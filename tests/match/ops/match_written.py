@@ -7,8 +7,7 @@ from torch import nn
 
 from theseus_fx.graph.trace import trace
 from theseus_fx.graph.values import InputSpec
-from theseus_fx.match.ops.index import Index, make_index
-from theseus_fx.match.ops.pattern import (
+from theseus_fx.lang.operations import (
     Function,
     Input,
     ModuleClass,
@@ -16,6 +15,7 @@ from theseus_fx.match.ops.pattern import (
     Pattern,
     Step,
 )
+from theseus_fx.match.ops.index import Index, make_index
 
 
 def module(name: str, *operands: Pattern, **attributes: object) -> Step:

@@ -11,9 +11,9 @@ import transformers
 from match_written import function, image, module, tokens, whole
 from torch import nn
 
+from theseus_fx.lang.operations import Bound, Either, Input, OperationPattern, Pattern, optional
 from theseus_fx.match.ops.find import find
 from theseus_fx.match.ops.index import Index
-from theseus_fx.match.ops.pattern import Bound, Either, Input, OperationPattern, Pattern, optional
 from theseus_fx.match.ops.regions import validate
 
 X = Input("x")

@@ -13,11 +13,7 @@ from torch import fx, nn
 
 from theseus_fx.graph.trace import Trace
 from theseus_fx.graph.values import InputSpec, ValueInfo
-from theseus_fx.match.ops.backtrack import Search
-from theseus_fx.match.ops.find import find
-from theseus_fx.match.ops.index import make_index
-from theseus_fx.match.ops.names import COMMUTATIVE, function_name
-from theseus_fx.match.ops.pattern import (
+from theseus_fx.lang.operations import (
     Bound,
     Either,
     Function,
@@ -27,6 +23,10 @@ from theseus_fx.match.ops.pattern import (
     Step,
     steps,
 )
+from theseus_fx.match.ops.backtrack import Search
+from theseus_fx.match.ops.find import find
+from theseus_fx.match.ops.index import make_index
+from theseus_fx.match.ops.names import COMMUTATIVE, function_name
 from theseus_fx.match.ops.regions import validate
 
 UNARY = (torch.relu, torch.tanh)

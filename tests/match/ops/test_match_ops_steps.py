@@ -13,10 +13,7 @@ from torch.nn import functional
 
 from theseus_fx.graph.trace import trace
 from theseus_fx.graph.values import InputSpec
-from theseus_fx.match.ops.find import find
-from theseus_fx.match.ops.index import Index, make_index
-from theseus_fx.match.ops.names import canonical
-from theseus_fx.match.ops.pattern import (
+from theseus_fx.lang.operations import (
     AnyOperation,
     Anything,
     Bound,
@@ -29,6 +26,9 @@ from theseus_fx.match.ops.pattern import (
     optional,
     repeat,
 )
+from theseus_fx.match.ops.find import find
+from theseus_fx.match.ops.index import Index, make_index
+from theseus_fx.match.ops.names import canonical
 from theseus_fx.models.zoo import SmallResNet
 
 X = Input("x")

@@ -14,8 +14,8 @@ from itertools import permutations
 from torch import fx
 
 from theseus_fx.graph.trace import ModuleCall
+from theseus_fx.lang import operations as patterns
 from theseus_fx.lang.evaluate import equal
-from theseus_fx.match.ops import pattern as patterns
 from theseus_fx.match.ops.index import Index
 from theseus_fx.match.ops.names import COMMUTATIVE, Operand, arguments, function_name
 from theseus_fx.match.ops.regions import Region, make_region

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from theseus_fx.match.ops.backtrack import Attempt, Search
-from theseus_fx.match.ops.index import Index
-from theseus_fx.match.ops.pattern import (
+from theseus_fx.lang.operations import (
     Anything,
     Bound,
     Constant,
@@ -22,6 +20,8 @@ from theseus_fx.match.ops.pattern import (
     Step,
     sinks,
 )
+from theseus_fx.match.ops.backtrack import Attempt, Search
+from theseus_fx.match.ops.index import Index
 from theseus_fx.match.ops.regions import Region
 
 Accept = Callable[[Region], str | None]

@@ -1,4 +1,4 @@
-"""A compiled pattern: a directed graph of values, read from the sink upwards.
+"""A compiled pattern over operations: a directed graph of values, read from the sink upwards.
 
 Optional steps and repeats are alternatives, so that the search knows one kind of choice only.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from theseus_fx.lang.source import Span
-from theseus_fx.lang.spec import Value
+
+if TYPE_CHECKING:  # a spec holds patterns
+    from theseus_fx.lang.spec import Value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +60,7 @@ class ModuleClass:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function, operator or tensor method by its canonical name (`names.canonical`)."""
+    """A function, operator or tensor method by one name, however the model calls it."""
 
     name: str
 
@@ -98,8 +101,8 @@ class OperationPattern:
 
     name: str
     inputs: tuple[str, ...]
-    """The first is the primary one."""
-    result: Pattern
+    """What flows in, by the names of the `Input`s; the first is the primary one."""
+    result: Pattern = field(repr=False)
     bindings: tuple[str, ...] = ()
     """Names of bound values that a rule can refer to."""
 
