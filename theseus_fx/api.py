@@ -27,6 +27,7 @@ from theseus_fx.run.export import load_model
 from theseus_fx.run.folder import create, first_free, locked, read_json
 from theseus_fx.run.guide import default_cache
 from theseus_fx.run.interrupt import StopRequest, stop_on_interrupt
+from theseus_fx.run.regions import refuse_regions
 from theseus_fx.run.session import Session
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -104,6 +105,7 @@ def run_plan(
     cache: Path | None = None,
 ) -> Conversion:
     """Carries out a plan in a new folder; arguments as for `convert`."""
+    refuse_regions(made)
     chosen = environment.choose_device(device)
     base = _folder_of(made.spec)
     source = data or _open(made.spec, base)

@@ -80,6 +80,7 @@ def stage_program(
     taps: Sequence[str],
     guide_output: bool = False,
     target_output: bool = False,
+    regions: Mapping[str, Sequence[str]] | None = None,
 ) -> StageProgram:
     """The program of one stage: guide taps and target taps, and nothing that neither needs.
 
@@ -98,6 +99,8 @@ def stage_program(
         taps: nodes whose values are returned, in this order, of guide and target.
         guide_output: whether the guide's logits are returned.
         target_output: whether the target's are.
+        regions: for the replaced nodes that are the output of a whole region, the nodes that flow in, in the
+            order in which the replacement takes them.
 
     Raises:
         ValueError: a replaced node is the output of no leaf call.
@@ -107,6 +110,7 @@ def stage_program(
         replacements,
         guide_wants=[*taps, *([trace.output] if guide_output else [])],
         target_wants=[*taps, *([trace.output] if target_output else [])],
+        regions=regions,
     )
     graph, in_guide, in_target = _merged(trace, pieces, detached=True)
     guide_taps = tuple(in_guide[tap] for tap in taps)
@@ -122,7 +126,12 @@ def stage_program(
 
 
 def target_program(
-    trace: Trace, guide: nn.Module, replacements: Mapping[str, nn.Module], *, taps: Sequence[str] = ()
+    trace: Trace,
+    guide: nn.Module,
+    replacements: Mapping[str, nn.Module],
+    *,
+    taps: Sequence[str] = (),
+    regions: Mapping[str, Sequence[str]] | None = None,
 ) -> TargetProgram:
     """The hybrid alone, as a module of the inputs in the order of the trace.
 
@@ -133,11 +142,12 @@ def target_program(
         guide: the real model; its modules and parameters are used, not copied.
         replacements: as for `stage_program`.
         taps: nodes whose values in the hybrid are returned too.
+        regions: as for `stage_program`.
 
     Raises:
         ValueError: a replaced node is the output of no leaf call.
     """
-    pieces = slices(trace, replacements, guide_wants=(), target_wants=[trace.output, *taps])
+    pieces = slices(trace, replacements, guide_wants=(), target_wants=[trace.output, *taps], regions=regions)
     graph, _, in_target = _merged(trace, pieces, detached=False)
     graph.output((in_target[trace.output], tuple(in_target[tap] for tap in taps)))
     return TargetProgram(_assembled(graph, guide, replacements), tapped=bool(taps))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from theseus_fx.graph.trace import Trace
@@ -28,20 +28,27 @@ class Slices:
 
 
 def slices(
-    trace: Trace, replaced: Iterable[str], *, guide_wants: Collection[str], target_wants: Collection[str]
+    trace: Trace,
+    replaced: Iterable[str],
+    *,
+    guide_wants: Collection[str],
+    target_wants: Collection[str],
+    regions: Mapping[str, Sequence[str]] | None = None,
 ) -> Slices:
     """Cuts a traced graph down to what computes the wanted nodes.
 
     Args:
         trace: of the guide.
-        replaced: output nodes of the leaf calls that are replaced.
+        replaced: output nodes of the leaf calls or regions that are replaced.
         guide_wants: nodes whose value in the guide is wanted.
         target_wants: nodes whose value in the target is wanted.
+        regions: for the replaced nodes that are the output of a whole region, the nodes that flow in.
 
     Raises:
-        ValueError: a replaced node is the output of no leaf call.
+        ValueError: a replaced node is the output of no leaf call and of no region.
     """
-    parts = {name: _part_inputs(trace, name) for name in replaced}
+    known = regions or {}
+    parts = {name: tuple(known[name]) if name in known else _part_inputs(trace, name) for name in replaced}
     touched = _touched(trace, parts.keys())
     needed = _closure(target_wants, lambda name: parts.get(name) or _inputs(trace, name), within=touched)
     target = needed & touched

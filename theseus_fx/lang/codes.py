@@ -147,4 +147,8 @@ CODES: dict[str, Code] = {
     "THX706": Code("device not available", "The device asked for is not on this machine."),
     "THX707": Code("weights cannot be had", "The pretrained weights are neither cached nor downloadable."),
     "THX801": Code("training diverged", "The loss became NaN or infinite."),
+    "THX802": Code(
+        "operations cannot be taken out of a model",
+        "A rule over operations can be planned and its stages can be computed, but a run leaves an ordinary model, in which only whole modules can change places. Match the module that holds the operations.",
+    ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -13,12 +13,22 @@ from theseus_fx.graph.values import ValueInfo
 from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.evaluate import evaluate
-from theseus_fx.lang.spec import Rule, Spec
+from theseus_fx.lang.spec import RegionPattern, Rule, Spec
 from theseus_fx.match.alike import merged
 from theseus_fx.match.claims import Claim, boundary_problems, overlaps
 from theseus_fx.match.globs import unused
+from theseus_fx.match.ops.index import Index, make_index
+from theseus_fx.match.ops.regions import Region
 from theseus_fx.match.pattern import Miss, attributes_of, miss
 from theseus_fx.match.reasons import count_problems
+from theseus_fx.match.region_sites import (
+    RegionClaim,
+    own_attributes,
+    own_modules,
+    region_claims,
+    region_overlaps,
+    region_pattern,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +51,12 @@ class Site:
     output: ValueInfo
     names: Mapping[str, object]
     """What `where` and the replacement see: the params and, under the rule's binding, the part."""
+    region: Region | None = None
+    """The operations that go, where the rule matches operations and not one module."""
+    modules: tuple[str, ...]
+    """The modules that go with the part: itself, or those that only the region calls."""
+    attributes: tuple[str, ...] = ()
+    """Parameters and buffers of other modules that only the region reads."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.path}"
@@ -55,6 +71,7 @@ def candidates(spec: Spec, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
     return {
         rule.name: tuple(path for path, module in modules if path and miss(rule, path, module) is None)
         for rule in spec.rules
+        if not isinstance(rule.pattern, RegionPattern)
     }
 
 
@@ -72,9 +89,15 @@ def match(spec: Spec, model: nn.Module, trace: Trace) -> tuple[Site, ...]:
     """
     problems: list[Diagnostic] = []
     claims: list[Claim] = []
+    regions: list[RegionClaim] = []
+    index = make_index(trace, model) if any(map(matches_operations, spec.rules)) else None
     paths = [path for path, _ in model.named_modules()]
     for rule in spec.rules:
         wrong = [*unused((*rule.within, *rule.keep), paths)]
+        if index is not None and matches_operations(rule):
+            regions += region_claims(rule, spec, index, _region_where(spec, index), wrong)
+            problems += wrong
+            continue
         found, misses = _find(rule, spec, model, trace, wrong)
         claims += found
         if not wrong:  # else the count is wrong because of that
@@ -84,10 +107,15 @@ def match(spec: Spec, model: nn.Module, trace: Trace) -> tuple[Site, ...]:
     problems += overlaps(claims, trace)
     for claim in claims:
         problems += boundary_problems(claim, trace)
+    if index is not None:
+        covered = [(claim.rule, claim.call.path, index.covered(claim.call)) for claim in claims]
+        problems += region_overlaps(regions, covered)
     if problems:
         raise Rejected(*merged(problems))
     numbers: Counter[str] = Counter()
     sites: list[Site] = []
+    if index is not None:
+        return _with_regions(claims, regions, spec, index)
     for claim in sorted(claims, key=lambda claim: claim.index):
         numbers[claim.rule.name] += 1
         sites.append(_site(claim, numbers[claim.rule.name], spec, model, trace))
@@ -176,4 +204,83 @@ def _site(claim: Claim, number: int, spec: Spec, model: nn.Module, trace: Trace)
         input=trace.value(call.inputs[0]),
         output=trace.value(call.node),
         names=_names(rule, call, spec, model, trace),
+        modules=(call.path,),
     )
+
+
+# --- rules over operations --------------------------------------------------------------------------------
+
+
+def matches_operations(rule: Rule) -> bool:
+    """Whether a rule matches regions of the graph, and not modules."""
+    return isinstance(rule.pattern, RegionPattern)
+
+
+def _with_regions(
+    claims: Sequence[Claim], regions: Sequence[RegionClaim], spec: Spec, index: Index
+) -> tuple[Site, ...]:
+    """The sites of modules and regions in execution order: by the first operation of each."""
+    begins: list[tuple[int, Claim | RegionClaim]] = [
+        (min(index.position[name] for name in index.covered(claim.call)), claim) for claim in claims
+    ]
+    begins += [(index.position[claim.region.nodes[0]], claim) for claim in regions]
+    numbers: Counter[str] = Counter()
+    sites: list[Site] = []
+    for _, claim in sorted(begins, key=lambda entry: entry[0]):
+        numbers[claim.rule.name] += 1
+        number = numbers[claim.rule.name]
+        if isinstance(claim, Claim):
+            sites.append(_site(claim, number, spec, index.model, index.trace))
+        else:
+            sites.append(_region_site(claim, number, spec, index))
+    return tuple(sites)
+
+
+def _region_site(claim: RegionClaim, number: int, spec: Spec, index: Index) -> Site:
+    rule, region = claim.rule, claim.region
+    operations = "1 operation" if len(region.nodes) == 1 else f"{len(region.nodes)} operations"
+    name = region_pattern(rule).operations.name
+    return Site(
+        name=f"{rule.name}[{number}]",
+        rule=rule,
+        path=claim.path,
+        node=region.output,
+        input_node=region.inputs[0],
+        module_class=name,
+        description=f"{name}: {operations}",
+        input=index.trace.value(region.inputs[0]),
+        output=index.trace.value(region.output),
+        names=_region_names(rule, region, spec, index),
+        region=region,
+        modules=own_modules(region, index),
+        attributes=own_attributes(region, index),
+    )
+
+
+def _region_where(spec: Spec, index: Index) -> Callable[[Rule, Region], bool]:
+    def holds(rule: Rule, region: Region) -> bool:
+        if not rule.where:
+            return True
+        names = _region_names(rule, region, spec, index)
+        return all(_truth(evaluate(condition, names), condition) for condition in rule.where)
+
+    return holds
+
+
+def _region_names(rule: Rule, region: Region, spec: Spec, index: Index) -> dict[str, object]:
+    """What the expressions of a rule over operations can refer to: `r.in`, `r.out` and the bound values."""
+    names: dict[str, object] = dict(spec.params)
+    pattern = region_pattern(rule)
+    if pattern.binding is not None:
+        values = index.trace.values
+        part: dict[str, object] = {}
+        for name in pattern.operations.bindings:
+            part[name] = None
+        for name, node in region.names.items():
+            calls = index.calls.get(node, ())
+            described = dict(index.attributes(calls[-1].path)) if calls else {}
+            part[name] = {**described, **(_value_names(values[node]) if node in values else {})}
+        part["in"] = _value_names(values[region.inputs[0]])
+        part["out"] = _value_names(values[region.output]) if region.output in values else None
+        names[pattern.binding] = part
+    return names

@@ -16,7 +16,7 @@ from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Alignment, Input, Spec, Start
 from theseus_fx.match.alike import merged
-from theseus_fx.match.matcher import Site, candidates, match
+from theseus_fx.match.matcher import Site, candidates, match, matches_operations
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.parts import make_parts, replacements, totals
 from theseus_fx.planning.plan import Part, Plan, Stage, Tap
@@ -97,10 +97,11 @@ def _matched(spec: Spec, model: nn.Module, inputs: Sequence[InputSpec]) -> tuple
     """The sites, and the trace in which each is one operation."""
     wanted = {path for paths in candidates(spec, model).values() for path in paths}
     nested = any(path.startswith(f"{other}.") for path in wanted for other in wanted)
+    nested = nested or any(map(matches_operations, spec.rules))  # which have to see what is inside
     traced = trace(model, inputs, leaves=() if nested else wanted)
     sites = match(spec, model, traced)
     if nested:  # only now is it known which of them are whole parts, and that no other is inside them
-        traced = trace(model, inputs, leaves={site.path for site in sites})
+        traced = trace(model, inputs, leaves={site.path for site in sites if site.region is None})
         sites = match(spec, model, traced)
     return traced, sites
 
