@@ -93,7 +93,7 @@ CODES: dict[str, Code] = {
     ),
     "THX401": Code(
         "rule matched nothing",
-        "No module of the guide fits the rule; the help says what came nearest and where it stopped.",
+        "Nothing in the guide fits the rule; the help says what came nearest, at which step it stopped, where and why.",
     ),
     "THX402": Code(
         "unexpected number of matches",
@@ -108,7 +108,7 @@ CODES: dict[str, Code] = {
     ),
     "THX405": Code(
         "part is called more than once",
-        "The module is called several times in one forward pass, so it is not one part.",
+        "A part has one tensor in and one out. A module that is called several times in one forward pass, or a region of operations that further activations flow into, is none.",
     ),
     "THX501": Code(
         "replacement does not fit",

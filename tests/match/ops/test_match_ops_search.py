@@ -200,3 +200,33 @@ def test_a_bound_value_is_one_value(operations: list[tuple[int, int, int]], whic
         assert first is second
         assert len(region.nodes) == 2
     assert len(list(steps(p.result))) == 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(graphs, st.integers(1, 3), st.lists(st.booleans(), min_size=8, max_size=8))
+def test_a_pattern_taken_from_the_graph_is_found_in_it(
+    operations: list[tuple[int, int, int]], depth: int, swaps: list[bool]
+) -> None:
+    trace = traced(operations)
+    index = make_index(trace, nn.Module())
+    inputs: dict[str, Input] = {}
+    turns = iter([*swaps, *[False] * 20])
+
+    def taken(node: fx.Node, left: int) -> Pattern:
+        name = function_name(node)
+        if left == 0 or name is None:
+            return inputs.setdefault(node.name, Input("xyzuvw"[len(inputs)]))
+        operands = [taken(operand, left - 1) for operand in node.args if isinstance(operand, fx.Node)]
+        swapped = name in COMMUTATIVE and next(turns)
+        return Step(Function(name), tuple(reversed(operands) if swapped else operands))
+
+    anchor = trace.nodes[trace.output]
+    try:
+        result = taken(anchor, depth)
+    except IndexError:  # more inputs than names
+        return
+    if not isinstance(result, Step) or len(inputs) > 2:
+        return
+    p = OperationPattern(name="p", inputs=("x", "y"), result=result)
+    expected = by_brute_force(trace, p, anchor)
+    assert {frozenset(r.nodes) for r in Search(index, p).solutions(anchor)} == expected
