@@ -72,13 +72,10 @@ def arguments(model: nn.Module, named: Sequence[tuple[str, Any]]) -> tuple[tuple
 
 def _demoted(policy: Policy, model: nn.Module, path: str, reason: str) -> Policy:
     if path == "":
-        caching = getattr(getattr(model, "config", None), "use_cache", False) is True
         raise _rejected(
             "THX302",
             f"the model cannot be traced: {reason}",
-            "it keeps keys and values between calls: set `model.config.use_cache = False`"
-            if caching
-            else "move that code into a module of its own, which then becomes one leaf of the graph",
+            "move that code into a module of its own, which then becomes one leaf of the graph",
         )
     if path in policy.demoted:
         raise AssertionError(f"`{path}` was demoted twice: {policy.demoted[path]}; {reason}")

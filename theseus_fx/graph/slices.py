@@ -18,6 +18,8 @@ class Placement:
     """Called with the values of the inputs, positionally; what it returns takes the output's place."""
     inputs: tuple[str, ...]
     """Nodes of the traced graph, all of them before the output that is replaced."""
+    region: bool = False
+    """Whether a whole region of the graph ends in the output, and not one leaf call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +52,13 @@ def slices(
 
     Args:
         trace: of the guide.
-        replacements: by the output node of the leaf call that each replaces.
+        replacements: by the output node of the leaf call or region that each replaces.
         guide_wants: nodes whose value in the guide is wanted.
         target_wants: nodes whose value in the target is wanted.
 
     Raises:
-        ValueError: a replaced node is the output of no leaf call, or an input does not come before it.
+        ValueError: a replaced node is the output of no leaf call and no region, or an input does not come
+            before it.
     """
     _check(trace, replacements)
     parts = {name: placement.inputs for name, placement in replacements.items()}
@@ -85,7 +88,7 @@ def _check(trace: Trace, replacements: Mapping[str, Placement]) -> None:
     outputs = {call.node for call in trace.calls if call.leaf}
     order = {name: index for index, name in enumerate(trace.nodes)}
     for name, placement in replacements.items():
-        if name not in outputs:
+        if name not in (trace.nodes if placement.region else outputs):
             raise ValueError(f"`{name}` is the output of no leaf call, so it cannot be replaced")
         late = [source for source in placement.inputs if order.get(source, len(order)) >= order[name]]
         if late:

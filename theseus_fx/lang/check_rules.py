@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from theseus_fx.lang import syntax
 from theseus_fx.lang.check_flow import Definitions, check_names, check_replacement
+from theseus_fx.lang.check_patterns import Patterns, is_region
 from theseus_fx.lang.check_values import WRONG, constant
 from theseus_fx.lang.findings import Findings
 from theseus_fx.lang.source import Span
@@ -14,7 +15,9 @@ from theseus_fx.lang.spec import ModulePattern, Rule, Value
 from theseus_fx.lang.words import CONSTANTS
 
 
-def check_rule(found: Findings, node: syntax.Rule, definitions: Definitions) -> Rule | None:
+def check_rule(
+    found: Findings, node: syntax.Rule, definitions: Definitions, patterns: Patterns
+) -> Rule | None:
     """A `rule` sentence; what only the model can tell is left to the planner."""
     _one(found, node, "match", [p.span for p in node.matches])
     _one(found, node, "replace with", [r.span for r in node.replacements])
@@ -25,7 +28,8 @@ def check_rule(found: Findings, node: syntax.Rule, definitions: Definitions) -> 
             found.note("THX208", "this path pattern is empty", glob.span, help=[fix])
     if not node.matches or not node.replacements:
         return None
-    pattern = module_pattern(found, node.matches[0])
+    matched = node.matches[0]
+    pattern = patterns.matched(found, matched) if is_region(matched.value) else module_pattern(found, matched)
     names = {*found.params, *found.broken, *CONSTANTS}
     names |= {pattern.binding.text for pattern in node.matches if pattern.binding is not None}
     for condition in node.where:

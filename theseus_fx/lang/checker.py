@@ -12,6 +12,7 @@ from theseus_fx.lang.check_flow import check_definition
 from theseus_fx.lang.check_model import check_data, check_guide, check_input, check_target, check_task
 from theseus_fx.lang.check_pairs import check_pair, check_together
 from theseus_fx.lang.check_params import Given, check_params, read_assignments
+from theseus_fx.lang.check_patterns import Patterns
 from theseus_fx.lang.check_rules import check_rule
 from theseus_fx.lang.check_training import (
     check_compare,
@@ -60,6 +61,11 @@ def check(
     definitions = _definitions(found, [*uses, document])
     for node in _all(document, syntax.ModuleDefinition):
         check_definition(found, node, definitions)
+    patterns = Patterns.of(
+        found, [node for used in (*uses, document) for node in _all(used, syntax.PatternDefinition)]
+    )
+    for node in _all(document, syntax.PatternDefinition):
+        patterns.check(found, node)
 
     guide_node = _only(found, document, syntax.Guide, "guide")
     guide = None if guide_node is None else check_guide(found, guide_node)
@@ -67,7 +73,7 @@ def check(
     data, task = check_data(found, settings), check_task(found, settings)
     inputs = [check_input(found, node) for node in _all(document, syntax.Input)]
     distinct(found, [node.name for node in _all(document, syntax.Input)], "input")
-    rules = [check_rule(found, node, definitions) for node in _all(document, syntax.Rule)]
+    rules = [check_rule(found, node, definitions, patterns) for node in _all(document, syntax.Rule)]
     distinct(found, [node.name for node in _all(document, syntax.Rule)], "rule")
     target_node = _only(found, document, syntax.Target, "target")
     target = None if target_node is None else check_target(found, target_node)
@@ -102,6 +108,7 @@ def check(
         task=task,
         modules=MappingProxyType(definitions),
         code=MappingProxyType(dict(code)),
+        patterns=MappingProxyType(dict(patterns.definitions)),
         rules=tuple(rule for rule in rules if rule is not None),
         target=target,
         pairs=tuple(pair for pair in pairs if pair is not None),
@@ -114,10 +121,11 @@ def check(
 
 
 def check_used(document: syntax.Document) -> tuple[Diagnostic, ...]:
-    """What is wrong with a file that another one uses: it defines modules and nothing else."""
+    """What is wrong with a file that another one uses: it defines modules, patterns and nothing else."""
     found = Findings()
     _check_version(found, document)
     definitions = _definitions(found, [document])
+    patterns = Patterns.of(found, _all(document, syntax.PatternDefinition))
     for node in document.statements:
         match node:
             case syntax.ModuleDefinition(body=body) if code_reference(body) is not None:
@@ -125,6 +133,8 @@ def check_used(document: syntax.Document) -> tuple[Diagnostic, ...]:
                 found.note("THX212", "a file that others use names no Python file", body.span, help=[fix])
             case syntax.ModuleDefinition():
                 check_definition(found, node, definitions)
+            case syntax.PatternDefinition():
+                patterns.check(found, node)
             case syntax.Use():
                 found.note(
                     "THX212",
@@ -133,7 +143,7 @@ def check_used(document: syntax.Document) -> tuple[Diagnostic, ...]:
                     help=[f"move `{node.span.text}` to the spec"],
                 )
             case _:
-                found.note("THX212", "a file that others use defines modules and nothing else", node.span)
+                found.note("THX212", "a file that others use defines modules and patterns only", node.span)
     return tuple(_in_order(found.problems, document.source))
 
 
@@ -215,15 +225,16 @@ def _check_unused(found: Findings, document: syntax.Document) -> None:
 
 
 def _resolved(document: syntax.Document, uses: Sequence[syntax.Document], given: Given) -> syntax.Document:
-    """The document with the used modules in it and the params as they were set."""
-    modules = [node for used in uses for node in _all(used, syntax.ModuleDefinition)]
+    """The document with the used modules and patterns in it and the params as they were set."""
+    kinds = (syntax.ModuleDefinition, syntax.PatternDefinition)
+    defined = [node for used in uses for node in used.statements if isinstance(node, kinds)]
     own: list[syntax.Statement] = []
     for node in document.statements:
         if isinstance(node, syntax.Param) and node.name.text in given:
             own.append(replace(node, value=given[node.name.text]))
         elif not isinstance(node, syntax.Use):
             own.append(node)
-    return replace(document, statements=(*modules, *own))
+    return replace(document, statements=(*defined, *own))
 
 
 def _all(document: syntax.Document, kind: type[T]) -> list[T]:

@@ -74,11 +74,11 @@ CODES: dict[str, Code] = {
     ),
     "THX211": Code(
         "defined but never used",
-        "A `param` that nothing reads is most often a typo in the place that should read it.",
+        "A `param`, or a name in a `pattern`, that nothing reads is most often a typo in the place that should read it.",
     ),
     "THX212": Code(
         "sentence has no place here",
-        "A file that others use defines modules and nothing else: it has no params, rules or schedule, and uses no file itself.",
+        "A file that others use defines modules and patterns only: it has no params, rules or schedule, and uses no file itself.",
     ),
     "THX220": Code(
         "settings contradict each other",
@@ -125,7 +125,7 @@ CODES: dict[str, Code] = {
     ),
     "THX401": Code(
         "rule matched nothing",
-        "No module of the guide fits the rule; the help says what came nearest and where it stopped.",
+        "Nothing in the guide fits the rule; the help says what came nearest, at which step it stopped, where and why.",
     ),
     "THX402": Code(
         "unexpected number of matches",
@@ -142,7 +142,8 @@ CODES: dict[str, Code] = {
     "THX405": Code(
         "module is no part",
         "A part is called once in a forward pass, takes a tensor with a row for each sample, and returns one "
-        "tensor that the model uses, its batch first; that may stand inside a structure.",
+        "tensor that the model uses, its batch first; that may stand inside a structure. A region of operations "
+        "takes one activation: what else flows in is a mask or the same for every sample.",
     ),
     "THX421": Code(
         "pair found no blocks",

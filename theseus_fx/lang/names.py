@@ -42,6 +42,10 @@ def names_of(node: syntax.Statement | syntax.Block) -> set[str]:
         case syntax.Rule():
             patterns = [pattern.value for pattern in node.matches]
             return set[str]().union(*(names_in(e) for e in (*patterns, *node.where, *node.replacements)))
+        case syntax.PatternDefinition(bindings=bindings, results=results):
+            own = {word.text for word in (*node.parameters, *(b.name for b in bindings))}
+            values = [*(b.value for b in bindings), *results]
+            return set[str]().union(*(names_in(value) for value in values)) - own
         case syntax.Schedule(settings=settings, stages=stages):
             gates = [*node.requires, *(gate for stage in stages for gate in stage.requires)]
             blocks = [*(names_of(s) for s in settings), *(names_of(s.block) for s in stages)]

@@ -24,7 +24,7 @@ from theseus_fx.lang.words import TOP_SETTINGS
 
 SENTENCES = (
     "use", "param", "guide", "input", "module", "rule", "schedule", "recalibrate", "finetune", "compare",
-    "target", "pair",
+    "target", "pair", "pattern",
 )  # fmt: skip
 """Words that begin a sentence at the top level."""
 

@@ -17,7 +17,7 @@ _CHAIN, _NOT, _MINUS, _POSTFIX = 0, 3, 7, 8
 
 
 def print_document(document: syntax.Document) -> str:
-    """The text of a document; comments are kept only above modules."""
+    """The text of a document; comments are kept only above modules and patterns."""
     lines = [] if document.version is None else [f"theseus {document.version.number}"]
     previous: type[object] | None = syntax.Version
     for node in document.statements:
@@ -50,6 +50,12 @@ def _statement(node: syntax.Statement) -> list[str]:
         case syntax.ModuleDefinition():
             comment = [f"# {line}".rstrip() for line in node.doc.split("\n")] if node.doc else []
             return [*comment, *print_definition(node)]
+        case syntax.PatternDefinition(name=name, parameters=parameters, doc=doc):
+            head = f"pattern {name.text}({', '.join(p.text for p in parameters)}) {{"
+            comment = [f"# {line}".rstrip() for line in doc.split("\n")] if doc else []
+            body = [f"  {_setting(s)}" for s in node.bindings]
+            body += [f"  return {print_expression(result)}" for result in node.results]
+            return [*comment, head, *body, "}"]
         case syntax.Rule():
             return [f"rule {node.name.text} {{", *(f"  {line}" for line in _clauses(node)), "}"]
         case syntax.Schedule(kind=kind, settings=settings, stages=stages):
@@ -112,7 +118,7 @@ def _range(stage: syntax.Stage) -> str:
 
 def _clauses(rule: syntax.Rule) -> list[str]:
     lines = [
-        f"match {_expression(p.value, _POSTFIX)}" + ("" if p.binding is None else f" as {p.binding.text}")
+        f"match {print_expression(p.value)}" + ("" if p.binding is None else f" as {p.binding.text}")
         for p in rule.matches
     ]
     if rule.within:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from theseus_fx.lang import syntax
 from theseus_fx.lang.code import Code
+from theseus_fx.lang.operations import OperationPattern
 from theseus_fx.lang.source import Source, Span
 from theseus_fx.lang.spec_stages import (
     ADAMW,
@@ -265,11 +266,22 @@ class ModulePattern:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionPattern:
+    """A pattern over operations: each match is a region of the graph."""
+
+    operations: OperationPattern
+    binding: str | None
+    span: Span
+    name_span: Span
+    """Of the pattern's name, or of the whole chain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """Which parts become what."""
 
     name: str
-    pattern: ModulePattern
+    pattern: ModulePattern | RegionPattern
     within: tuple[syntax.Glob, ...]
     """A site's path must fit one of these, if there are any."""
     where: tuple[syntax.Expression, ...]
@@ -280,6 +292,13 @@ class Rule:
     """A site's path must fit none of these."""
     replacement: syntax.Expression
     span: Span
+
+    @property
+    def module(self) -> ModulePattern:
+        """The pattern of a rule that matches modules; TypeError for one over operations."""
+        if isinstance(self.pattern, ModulePattern):
+            return self.pattern
+        raise TypeError(f"rule `{self.name}` matches operations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,6 +369,11 @@ class Side:
     keep: tuple[syntax.Glob, ...]
     windows: Windows
 
+    @property
+    def module(self) -> ModulePattern:
+        """The pattern, which is always one of modules."""
+        return self.pattern
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
@@ -404,6 +428,8 @@ class Spec:
     """Named replacements: the spec's own and those of the files it uses."""
     code: Mapping[str, Source]
     """The Python files that it names, by their path as written; they are not run by reading them."""
+    patterns: Mapping[str, syntax.PatternDefinition]
+    """Named patterns, alike."""
     rules: tuple[Rule, ...]
     target: Target | None = None
     """A network of its own; then there are pairs and no rules."""

@@ -228,6 +228,19 @@ class ModuleDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class PatternDefinition:
+    """`pattern residual(x) { name = value ...  return value }`; `doc` is the comment right above it."""
+
+    name: Word
+    parameters: tuple[Word, ...]
+    bindings: tuple[Setting, ...]
+    results: tuple[Expression, ...]
+    """As written; the checker says that there is one."""
+    doc: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Pattern:
     """`Conv2d(kernel_size = 3) as c`."""
 
@@ -395,6 +408,7 @@ Statement = (
     | Guide
     | Input
     | ModuleDefinition
+    | PatternDefinition
     | Rule
     | Schedule
     | Recalibrate

@@ -76,6 +76,8 @@ class _Builder:
                 return syntax.Input(self.word(children[0]), self.word(children[1]), shape, span)
             case "module":
                 return self.definition(tree)
+            case "pattern":
+                return self.pattern_definition(tree)
             case "rule":
                 return self.rule(tree)
             case "schedule":
@@ -131,6 +133,19 @@ class _Builder:
             return syntax.Parameter(self.word(inside), None, self.span(tree))
         setting = self.setting(inside)
         return syntax.Parameter(setting.name, setting.value, self.span(tree))
+
+    def pattern_definition(self, tree: Tree[Token]) -> syntax.PatternDefinition:
+        name, parameters, *rest = _children(tree)
+        body = [_tree(c) for c in rest]
+        span = self.span(tree)
+        return syntax.PatternDefinition(
+            name=self.word(name),
+            parameters=() if parameters is None else self.words(_tree(parameters)),
+            bindings=tuple(self.setting(c) for c in body if c.data == "setting"),
+            results=tuple(self.expression(c.children[0]) for c in body if c.data == "returned"),
+            doc=_comment_above(self.source, span.start),
+            span=span,
+        )
 
     def rule(self, tree: Tree[Token]) -> syntax.Rule:
         name, *rest = _children(tree)
@@ -243,7 +258,7 @@ class _Builder:
         match tree.data:
             case "name":
                 return syntax.Name(str(children[0]), span)
-            case "guide_word" | "target_name":
+            case "keyword_name":
                 return syntax.Name(span.text, span)
             case "number":
                 return self.number(tree)

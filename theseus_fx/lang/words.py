@@ -55,6 +55,10 @@ NAMESPACE = "nn"
 """In front of a class of `torch.nn` whose name a module of the spec has too: `nn.GRU`."""
 ARITHMETIC = ("+", "-", "*", "/")
 """Operators that values in a replacement take part in."""
+PATTERN_FORMS = ("optional", "repeat")
+"""What a step of a pattern can be, besides modules, functions and patterns."""
+ANYTHING = ("_", "any")
+"""Any value or operation in a pattern."""
 CONSTANTS: Mapping[str, Value] = {"true": True, "false": False, "none": None}
 
 TOP_SETTINGS = ("data", "task")

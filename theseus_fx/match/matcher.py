@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -13,13 +13,25 @@ from theseus_fx.graph.values import ValueInfo
 from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.evaluate import evaluate
-from theseus_fx.lang.spec import Rule, Spec
+from theseus_fx.lang.spec import RegionPattern, Rule, Spec
 from theseus_fx.match.alike import merged
 from theseus_fx.match.claims import Claim, boundary_problems, overlaps
 from theseus_fx.match.globs import unused
 from theseus_fx.match.inputs import PartInput, input_names, inputs_of, value_names
+from theseus_fx.match.ops.index import Index, make_index
+from theseus_fx.match.ops.regions import Region
 from theseus_fx.match.pattern import Miss, attributes_of, miss
 from theseus_fx.match.reasons import count_problems
+from theseus_fx.match.region_sites import (
+    RegionClaim,
+    own_attributes,
+    own_modules,
+    region_claims,
+    region_inputs,
+    region_overlaps,
+    region_pattern,
+    region_problem,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +51,8 @@ class Site:
     """In the order of the parameters of the module's `forward`."""
     input_node: str
     """The node of the primary one, which flows into the replacement."""
-    call: ModuleCall
-    """In the trace."""
+    call: ModuleCall | None
+    """In the trace; None for a region of operations."""
     module_class: str
     description: str
     """The module as torch prints it, on one line."""
@@ -49,6 +61,12 @@ class Site:
     output: ValueInfo
     names: Mapping[str, object]
     """What `where` and the replacement see: the params and, under the rule's binding, the part."""
+    region: Region | None = None
+    """The operations that go, where the rule matches operations and not one module."""
+    modules: tuple[str, ...]
+    """The modules that go with the part: itself, or those that only the region calls."""
+    attributes: tuple[str, ...] = ()
+    """Parameters and buffers of other modules that only the region reads."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.path}"
@@ -63,6 +81,7 @@ def candidates(spec: Spec, model: nn.Module) -> Mapping[str, tuple[str, ...]]:
     return {
         rule.name: tuple(path for path, module in modules if path and miss(rule, path, module) is None)
         for rule in spec.rules
+        if not isinstance(rule.pattern, RegionPattern)
     }
 
 
@@ -105,9 +124,15 @@ def survey(spec: Spec, model: nn.Module, trace: Trace) -> Survey:
     problems: list[Diagnostic] = []
     claims: list[Claim] = []
     missed: dict[str, tuple[Miss, ...]] = {}
+    regions: list[RegionClaim] = []
+    index = make_index(trace, model) if any(map(matches_operations, spec.rules)) else None
     paths = [path for path, _ in model.named_modules()]
     for rule in spec.rules:
         wrong = [*unused((*rule.within, *rule.keep), paths)]
+        if index is not None and matches_operations(rule):
+            regions += region_claims(rule, spec, index, _region_where(spec, index), wrong)
+            problems += wrong
+            continue
         found, misses = _find(rule, spec, model, trace, wrong)
         claims += found
         missed[rule.name] = tuple(misses)
@@ -116,16 +141,43 @@ def survey(spec: Spec, model: nn.Module, trace: Trace) -> Survey:
             wrong += count_problems(rule, matched, misses, model, trace)
         problems += wrong
     problems += overlaps(claims, trace)
+    if index is not None:
+        covered = [(claim.rule, claim.call.path, index.covered(claim.call)) for claim in claims]
+        problems += region_overlaps(regions, covered)
     numbers: Counter[str] = Counter()
     sites: list[Site] = []
-    for claim in sorted(claims, key=lambda claim: claim.index):
-        wrong = [*boundary_problems(claim, trace)]
-        problems += wrong
-        if wrong or claim.call.repeated:  # only the first of several calls is blamed
+    for claim in _in_order(claims, regions, index):
+        if isinstance(claim, Claim):
+            wrong = [*boundary_problems(claim, trace)]
+            problems += wrong
+            if wrong or claim.call.repeated:  # only the first of several calls is blamed
+                continue
+        elif region_problem(claim, trace) is not None:  # which is among the problems already
             continue
         numbers[claim.rule.name] += 1
-        sites.append(_site(claim, numbers[claim.rule.name], spec, model, trace))
+        number = numbers[claim.rule.name]
+        if isinstance(claim, Claim):
+            sites.append(_site(claim, number, spec, model, trace))
+        elif index is not None:
+            sites.append(_region_site(claim, number, spec, index))
     return Survey(sites=tuple(sites), misses=missed, problems=merged(problems))
+
+
+def _in_order(
+    claims: Sequence[Claim], regions: Sequence[RegionClaim], index: Index | None
+) -> list[Claim | RegionClaim]:
+    """Claims on modules and regions in execution order: by the first operation of each."""
+    ordered: list[Claim | RegionClaim] = [*claims, *regions]
+    if index is None:
+        claims = sorted(claims, key=lambda claim: claim.index)
+        return [*claims]
+
+    def begin(claim: Claim | RegionClaim) -> int:
+        if isinstance(claim, RegionClaim):
+            return index.position[claim.region.nodes[0]]
+        return min((index.position[name] for name in index.covered(claim.call)), default=-1)
+
+    return sorted(ordered, key=begin)
 
 
 def _find(
@@ -205,4 +257,67 @@ def _site(claim: Claim, number: int, spec: Spec, model: nn.Module, trace: Trace)
         input=trace.value(call.primary.node),
         output=trace.value(call.node),
         names=_names(rule, call, spec, model, trace),
+        modules=(call.path,),
     )
+
+
+# --- rules over operations --------------------------------------------------------------------------------
+
+
+def matches_operations(rule: Rule) -> bool:
+    """Whether a rule matches regions of the graph, and not modules."""
+    return isinstance(rule.pattern, RegionPattern)
+
+
+def _region_site(claim: RegionClaim, number: int, spec: Spec, index: Index) -> Site:
+    rule, region = claim.rule, claim.region
+    operations = "1 operation" if len(region.nodes) == 1 else f"{len(region.nodes)} operations"
+    name = region_pattern(rule).operations.name
+    return Site(
+        name=f"{rule.name}[{number}]",
+        rule=rule,
+        path=claim.path,
+        node=region.output,
+        operation=region.output,
+        inputs=region_inputs(region, index),
+        input_node=region.inputs[0],
+        call=None,
+        module_class=name,
+        description=f"{name}: {operations}",
+        input=index.trace.value(region.inputs[0]),
+        output=index.trace.value(region.output),
+        names=_region_names(rule, region, spec, index),
+        region=region,
+        modules=own_modules(region, index),
+        attributes=own_attributes(region, index),
+    )
+
+
+def _region_where(spec: Spec, index: Index) -> Callable[[Rule, Region], bool]:
+    def holds(rule: Rule, region: Region) -> bool:
+        if not rule.where:
+            return True
+        names = _region_names(rule, region, spec, index)
+        return all(_truth(evaluate(condition, names), condition) for condition in rule.where)
+
+    return holds
+
+
+def _region_names(rule: Rule, region: Region, spec: Spec, index: Index) -> dict[str, object]:
+    """What the expressions of a rule over operations can refer to: `r.in`, `r.out` and the bound values."""
+    names: dict[str, object] = dict(spec.params)
+    pattern = region_pattern(rule)
+    if pattern.binding is not None:
+        values = index.trace.values
+        part: dict[str, object] = {}
+        for name in pattern.operations.bindings:
+            part[name] = None
+        for name, node in region.names.items():
+            calls = index.calls.get(node, ())
+            described = dict(index.attributes(calls[-1].path)) if calls else {}
+            part[name] = {**described, **(value_names(values[node]) if node in values else {})}
+        part["in"] = value_names(values[region.inputs[0]])
+        part["inputs"] = input_names(region_inputs(region, index))
+        part["out"] = value_names(values[region.output]) if region.output in values else None
+        names[pattern.binding] = part
+    return names

@@ -12,7 +12,7 @@ from theseus_fx.lang import syntax
 from theseus_fx.lang.check_values import shown
 from theseus_fx.lang.diagnostics import near_names
 from theseus_fx.lang.evaluate import equal
-from theseus_fx.lang.spec import ModulePattern
+from theseus_fx.lang.spec import ModulePattern, Value
 from theseus_fx.match.globs import fits_any
 
 
@@ -20,7 +20,7 @@ class Selection(Protocol):
     """What chooses modules: a rule, or one side of a pair."""
 
     @property
-    def pattern(self) -> ModulePattern: ...
+    def module(self) -> ModulePattern: ...
     @property
     def within(self) -> tuple[syntax.Glob, ...]: ...
     @property
@@ -57,10 +57,10 @@ def attributes_of(module: nn.Module) -> dict[str, object]:
 
 def miss(rule: Selection, path: str, module: nn.Module) -> Miss | None:
     """Why the module is no candidate for the rule, or None if it is one; `where` is judged later."""
-    pattern = rule.pattern
+    pattern = rule.module
     if pattern.class_name not in class_names(type(module)):
         return Miss(path, 0, f"is a {type(module).__name__}, not a {pattern.class_name}")
-    if reason := _attribute_miss(pattern, attributes_of(module)):
+    if reason := attribute_miss(pattern.attributes, attributes_of(module)):
         return Miss(path, 1, reason)
     if rule.within and not fits_any(path, rule.within):
         wanted = " or ".join(f'"{g.pattern}"' for g in rule.within)
@@ -71,8 +71,8 @@ def miss(rule: Selection, path: str, module: nn.Module) -> Miss | None:
     return None
 
 
-def _attribute_miss(pattern: ModulePattern, attributes: Mapping[str, object]) -> str | None:
-    for name, wanted in pattern.attributes.items():
+def attribute_miss(wanted_attributes: Mapping[str, Value], attributes: Mapping[str, object]) -> str | None:
+    for name, wanted in wanted_attributes.items():
         if name not in attributes:
             near = near_names(name, attributes, most=1)
             return f"has no attribute `{name}`" + (f", but `{near[0]}`" if near else "")

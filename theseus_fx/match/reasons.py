@@ -32,7 +32,7 @@ def count_problems(
         yield Diagnostic(
             code="THX401",
             message=f"rule `{rule.name}` matched nothing",
-            primary=Label(rule.pattern.class_span),
+            primary=Label(rule.module.class_span),
             help=_nearest(rule, misses, model) + _unseen(rule, model, trace),
         )
     elif rule.expect is not None and len(found) != rule.expect:
@@ -53,13 +53,13 @@ def _nearest(rule: Rule, misses: Sequence[Miss], model: nn.Module) -> tuple[str,
     """What came nearest and where it stopped; near class names where no module has the class."""
     near = [m for m in misses if m.step > 0]
     if not near:
-        return _known_classes(rule.pattern.class_name, model)
+        return _known_classes(rule.module.class_name, model)
     counts = Counter(m.reason for m in near)
     first = {m.reason: m.path for m in reversed(near)}
     step = {m.reason: m.step for m in near}
     ranked = sorted(counts, key=lambda reason: (-step[reason], -counts[reason], reason))
     return tuple(
-        f"nearly: {counts[reason]} x {rule.pattern.class_name} {reason} (first: {first[reason]})"
+        f"nearly: {counts[reason]} x {rule.module.class_name} {reason} (first: {first[reason]})"
         for reason in ranked[:_SHOWN_REASONS]
     )
 

@@ -76,16 +76,19 @@ def _part(model: nn.Module, flops: Mapping[str, int], site: Site, recipe: Recipe
         inputs=site.inputs,
         input_node=site.input_node,
         takes=takes,
-        convention=convention_of(site.call, takes),
+        convention=None if site.call is None else convention_of(site.call, takes),
         guide_module=site.description,
         module_class=site.module_class,
         input_shape=site.input.shape,
         output_shape=site.output.shape,
         recipe=recipe,
-        parameters_before=sum(p.numel() for p in model.get_submodule(site.path).parameters()),
+        parameters_before=_parameters_before(model, site),
         parameters_after=recipe.parameter_count(),
-        flops_before=flops[site.operation],
+        flops_before=sum(flops[node] for node in (site.region.nodes if site.region else (site.operation,))),
         flops_after=module_flops(recipe.make(device="meta"), *(values[node] for node in takes)),
+        region=site.region,
+        modules=site.modules,
+        attributes=site.attributes,
     )
 
 
@@ -95,7 +98,8 @@ def totals(model: nn.Module, flops: Mapping[str, int], parts: Sequence[Part]) ->
         id(p): p.numel()
         for path, module in model.named_modules()
         if not inside(path, parts)
-        for p in module.parameters(recurse=False)
+        for name, p in module.named_parameters(path, recurse=False)
+        if not any(name in part.attributes for part in parts)
     }
     total = sum(flops.values())
     return Totals(
@@ -108,4 +112,11 @@ def totals(model: nn.Module, flops: Mapping[str, int], parts: Sequence[Part]) ->
 
 def inside(path: str, parts: Sequence[Part] | Sequence[Site]) -> bool:
     """Whether the module at a path goes when the parts are replaced."""
-    return any(path == part.path or path.startswith(f"{part.path}.") for part in parts)
+    return any(path == gone or path.startswith(f"{gone}.") for part in parts for gone in part.modules)
+
+
+def _parameters_before(model: nn.Module, site: Site) -> int:
+    """The parameters that go with a part, shared ones once."""
+    held = [p for path in site.modules for p in model.get_submodule(path).parameters()]
+    held += [p for name, p in model.named_parameters() if name in site.attributes]
+    return sum({id(p): p.numel() for p in held}.values())

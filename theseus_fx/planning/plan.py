@@ -29,7 +29,9 @@ of one sample, a multiply-add counts as two.
     notes           [text], what to know before it is run
 
     PART            name: `conv[3]`; rule; path: of the guide's module; node: of its output in the graph;
-                    guide_module: as torch prints it; replacement: the recipe as text;
+                    guide_module: as torch prints it;
+                    region, only where operations are replaced and not one module: {inputs: [node],
+                    nodes: [node], modules: [path that goes]}; replacement: the recipe as text;
                     recipe: {name, dtype, steps: [{kind, arguments: {name: value}, inputs: [WIRE]}],
                     output: WIRE};
                     inputs: [{name: of the parameter, node, dtype, shape}]; takes: [name of an input], what
@@ -68,7 +70,7 @@ of one sample, a multiply-add counts as two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +82,7 @@ from theseus_fx.graph.trace import Trace
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.spec import Alignment, Amount, Compare, Metric, Spec, Start, Training
 from theseus_fx.match.inputs import PartInput
+from theseus_fx.match.ops.regions import Region
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.paired import Pair, TargetNetwork
 from theseus_fx.planning.stage_json import (
@@ -127,10 +130,16 @@ class Part:
     flops_before: int
     """Forward FLOPs of one sample; a multiply-add is two."""
     flops_after: int
+    region: Region | None = None
+    """The operations that go, where the rule matches operations and not one module."""
+    modules: tuple[str, ...]
+    """The modules that go with the part."""
+    attributes: tuple[str, ...] = ()
+    """Parameters of other modules that go with it."""
 
     def placed(self, module: nn.Module) -> Placement:
         """A replacement in the part's place."""
-        return Placement(module, self.takes)
+        return Placement(module, self.takes, region=self.region is not None)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -139,6 +148,7 @@ class Part:
             "path": self.path,
             "node": self.node,
             "guide_module": self.guide_module,
+            **({} if self.region is None else {"region": _region_json(self.region, self.modules)}),
             "replacement": str(self.recipe),
             "recipe": self.recipe.as_json(),
             "inputs": [entry.as_json() for entry in self.inputs],
@@ -343,6 +353,10 @@ class Plan:
             "totals": self.totals.as_json(),
             "notes": list(self.notes),
         }
+
+
+def _region_json(region: Region, modules: Sequence[str]) -> dict[str, Any]:
+    return {"inputs": list(region.inputs), "nodes": list(region.nodes), "modules": list(modules)}
 
 
 def _metric_json(metric: Metric) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Alignment, Input, Spec
 from theseus_fx.match.alike import merged
-from theseus_fx.match.matcher import Site, Survey, candidates, survey
+from theseus_fx.match.matcher import Site, Survey, candidates, matches_operations, survey
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.pairs import plan_pairs
 from theseus_fx.planning.parts import make_parts, replacements, totals
@@ -124,12 +124,12 @@ def survey_guide(spec: Spec, model: nn.Module, inputs: Sequence[InputSpec]) -> t
     """
     wanted = {path for paths in candidates(spec, model).values() for path in paths}
     nested = any(path.startswith(f"{other}.") for path in wanted for other in wanted)
+    nested = nested or any(map(matches_operations, spec.rules))  # which have to see what is inside
     traced = trace(model, inputs, leaves=() if nested else wanted)
     found = survey(spec, model, traced)
-    if (
-        nested and not found.problems
-    ):  # only now is it known which of them are whole parts, and that no other is inside them
-        traced = trace(model, inputs, leaves={site.path for site in found.sites})
+    if nested and not found.problems:
+        # only now is it known which of them are whole parts, and that no other is inside them
+        traced = trace(model, inputs, leaves={site.path for site in found.sites if site.region is None})
         found = survey(spec, model, traced)
     return traced, found
 
