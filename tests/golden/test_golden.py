@@ -1,4 +1,4 @@
-"""Every phase of the compiler against its golden file; see `phases.py` for the format and how to bless one."""
+"""Every phase of the compiler against its golden file; `phases.py` has the format, and how to bless one."""
 
 from __future__ import annotations
 
