@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from theseus_fx.graph.trace import ModuleCall, Trace
 
 
 def operations_of(trace: Trace, call: ModuleCall) -> tuple[str, ...]:
     """The nodes of a call and of all calls inside it, in graph order."""
-    inside = {index for index, other in enumerate(trace.calls) if call in _around(trace, other)}
+    inside = _inside(trace, call)
     return tuple(name for name in trace.nodes if trace.owners.get(name) in inside)
 
 
 def calls_inside(trace: Trace, call: ModuleCall) -> tuple[ModuleCall, ...]:
     """The calls that a call makes, directly or not, in the order in which they began."""
-    return tuple(other for other in trace.calls if other is not call and call in _around(trace, other))
+    inside = _inside(trace, call)
+    return tuple(other for index, other in enumerate(trace.calls) if index in inside and other is not call)
 
 
-def _around(trace: Trace, call: ModuleCall) -> Iterator[ModuleCall]:
-    """The call and those around it, from inside out."""
-    index: int | None = trace.calls.index(call)
-    while index is not None:
-        yield trace.calls[index]
-        index = trace.calls[index].parent
+def _inside(trace: Trace, call: ModuleCall) -> frozenset[int]:
+    """The indices of the call and of all inside it; a call stands before those that it makes."""
+    inside: set[int] = set()
+    for index, other in enumerate(trace.calls):
+        if other is call or other.parent in inside:
+            inside.add(index)
+    return frozenset(inside)

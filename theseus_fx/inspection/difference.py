@@ -199,6 +199,8 @@ def _stage(stage: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> 
         part = parts[name]
         prefix = f"{part['path']}." if len(stage["introduces"]) > 1 else "part."
         settings |= {f"{prefix}{key}": value for key, value in part.items() if key not in _OF_PARTS}
+        if values := part.get("recipe", {}).get("values"):
+            settings[f"{prefix}values"] = [f"{name} = step {of['wire']}" for name, of in values.items()]
     paths = tuple(parts[name]["path"] for name in stage["introduces"])
     return StageFacts(number=stage["number"], paths=paths, settings=settings)
 

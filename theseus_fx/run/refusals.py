@@ -52,7 +52,7 @@ def _refusals(plan: Plan) -> Iterator[Refusal]:
             if align.extra:
                 yield (
                     align.span,
-                    f"`align {align}`, a tap inside of a part,",
+                    f"the tap `{align}` besides the output of a part",
                     "a run compares outputs of parts",
                 )
             elif align.weight != 1:
