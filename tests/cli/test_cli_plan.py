@@ -21,7 +21,8 @@ def test_resnet18_to_mlp_has_20_parts_in_20_stages(command: Command) -> None:
     first, last = plan["stages"][0], plan["stages"][-1]
     assert plan["parts"][0]["path"] == "conv1"
     assert plan["parts"][0]["parameters"] == {"before": 9408, "after": 256 * (150528 + 802816) + 802816}
-    assert first["taps"] == [{"part": "conv[1]", "node": "conv1", "shape": ["batch", 64, 112, 112]}]
+    output = {"value": None, "target": None, "target_shape": None, "weight": 1.0}
+    assert first["taps"] == [{"part": "conv[1]", "node": "conv1", "shape": ["batch", 64, 112, 112], **output}]
     assert (first["for"], first["lr"]["candidates"]) == ({"count": 5, "unit": "epochs"}, [2e-5])
     assert (last["for"], last["lr"]["candidates"]) == ({"count": 100, "unit": "epochs"}, [1e-6])
     assert len(last["taps"]) == len(last["trains"]) == 20

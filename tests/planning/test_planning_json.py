@@ -59,7 +59,7 @@ KEYS = {
     "schedule": "kind introduce train feed order group",
     "stages.0": "number group introduces newest trains taps guide_inputs metric rows for until lr optimizer "
     "weight_decay clip init require guide_share target_share trainable_parameters",
-    "stages.0.taps.0": "part node shape",
+    "stages.0.taps.0": "part node shape value target target_shape weight",
     "stages.0.metric": "name",
     "stages.0.for": "count unit",
     "stages.0.rows": "kind",

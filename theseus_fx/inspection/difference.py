@@ -191,7 +191,7 @@ def _stage(stage: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> 
     settings = {key: value for key, value in stage.items() if key not in _DERIVED}
     for names in ("trains", "newest"):
         settings[names] = [parts[name]["path"] for name in stage[names]]
-    settings["taps"] = [tap["node"] for tap in stage["taps"]]
+    settings["taps"] = [_tap(tap) for tap in stage["taps"]]
     settings["guide_inputs"] = [nodes for fed in stage["guide_inputs"] for nodes in fed["nodes"]]
     starts = [{key: start[key] for key in start if key not in ("part", "reason")} for start in stage["init"]]
     settings["init"] = starts[0] if len(starts) == 1 else starts
@@ -199,8 +199,17 @@ def _stage(stage: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> 
         part = parts[name]
         prefix = f"{part['path']}." if len(stage["introduces"]) > 1 else "part."
         settings |= {f"{prefix}{key}": value for key, value in part.items() if key not in _OF_PARTS}
+        if values := part.get("recipe", {}).get("values"):
+            settings[f"{prefix}values"] = [f"{name} = step {of['wire']}" for name, of in values.items()]
     paths = tuple(parts[name]["path"] for name in stage["introduces"])
     return StageFacts(number=stage["number"], paths=paths, settings=settings)
+
+
+def _tap(tap: Mapping[str, Any]) -> str:
+    """`layer1_0_relu`, `layer1_0_conv1 ~ hidden weight 0.5`; a plan that is older has outputs alone."""
+    target, weight = tap.get("target"), tap.get("weight", 1)
+    compared = tap["node"] if target is None else f"{tap['node']} ~ {target}"
+    return compared if weight == 1 else f"{compared} weight {weight:g}"
 
 
 def _as_part(pair: Mapping[str, Any]) -> dict[str, Any]:

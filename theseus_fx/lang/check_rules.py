@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from theseus_fx.lang import syntax
+from theseus_fx.lang.check_align import check_aligns
 from theseus_fx.lang.check_flow import Definitions, check_names, check_replacement
 from theseus_fx.lang.check_patterns import Patterns, is_region
 from theseus_fx.lang.check_values import WRONG, constant
@@ -40,6 +41,7 @@ def check_rule(
         found.note("THX208", "`expect` is a whole number of at least 1", expect.span)
     if pattern is None:
         return None
+    aligns = check_aligns(found, node, pattern, definitions)
     return Rule(
         name=node.name.text,
         pattern=pattern,
@@ -50,6 +52,7 @@ def check_rule(
         keep=node.keep,
         replacement=node.replacements[0],
         span=node.name.span,
+        aligns=aligns,
     )
 
 

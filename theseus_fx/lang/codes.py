@@ -209,6 +209,10 @@ CODES: dict[str, Code] = {
         "metric does not fit the values compared",
         "The metric needs more samples than a batch has, or rows of tokens that the compared values do not have.",
     ),
+    "THX524": Code(
+        "value cannot be aligned",
+        "`align` compares one tensor with a row for each sample, its batch first, in the guide and in the replacement. It has to be there at every site of the rule: an optional step may have matched nothing, and a module inside of a part is called once.",
+    ),
     "THX531": Code(
         "metric needs equal shapes",
         "`mse` compares value by value. CKA and its kin compare representations of any two widths.",

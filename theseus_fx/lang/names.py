@@ -41,7 +41,9 @@ def names_of(node: syntax.Statement | syntax.Block) -> set[str]:
             return set[str]().union(*(names_of(setting) for setting in settings))
         case syntax.Rule():
             patterns = [pattern.value for pattern in node.matches]
-            return set[str]().union(*(names_in(e) for e in (*patterns, *node.where, *node.replacements)))
+            weights = [setting.value for align in node.aligns for setting in align.settings]
+            values = (*patterns, *node.where, *node.replacements, *weights)
+            return set[str]().union(*map(names_in, values))
         case syntax.PatternDefinition(bindings=bindings, results=results):
             own = {word.text for word in (*node.parameters, *(b.name for b in bindings))}
             values = [*(b.value for b in bindings), *results]

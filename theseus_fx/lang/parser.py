@@ -33,7 +33,7 @@ _MARKS = {
     "LBRACE": "`{`", "RBRACE": "`}`", "LPAR": "`(`", "RPAR": "`)`", "LSQB": "`[`", "RSQB": "`]`",
     "EQUAL": "`=`", "COMMA": "`,`", "COLON": "`:`", "__ANON_0": "`..`", "__ANON_1": "`|>`",
     "SETTING": "a setting such as `lr = 1e-3`", "NAME": "a name", "NUMBER": "a number",
-    "STRING": 'a text in quotes', "$END": "the end",
+    "STRING": 'a text in quotes', "TILDE": "`~`", "$END": "the end",
 }  # fmt: skip
 _OPERATORS = {"OR", "AND", "COMPARE", "PLUS", "MINUS", "TIMES", "DIVIDE", "MODULO", "ATTRIBUTE"}
 

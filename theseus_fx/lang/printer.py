@@ -127,7 +127,14 @@ def _clauses(rule: syntax.Rule) -> list[str]:
     lines += [f"expect {number.value}" for number in rule.expect]
     if rule.keep:
         lines.append(f"keep {', '.join(_quoted(g.pattern) for g in rule.keep)}")
-    return lines + [f"replace with {print_expression(r)}" for r in rule.replacements]
+    lines += [f"replace with {print_expression(r)}" for r in rule.replacements]
+    return lines + [_align(align) for align in rule.aligns]
+
+
+def _align(align: syntax.Align) -> str:
+    value = f"align {_expression(align.value, _POSTFIX)}"
+    named = value if align.target is None else f"{value} ~ {align.target.text}"
+    return "  ".join([named, *map(_setting, align.settings)])
 
 
 def _side(side: syntax.Side) -> str:

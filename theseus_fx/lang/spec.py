@@ -14,6 +14,7 @@ from theseus_fx.lang import syntax
 from theseus_fx.lang.code import Code
 from theseus_fx.lang.operations import OperationPattern
 from theseus_fx.lang.source import Source, Span
+from theseus_fx.lang.spec_aligns import Align
 from theseus_fx.lang.spec_stages import (
     ADAMW,
     FORWARD,
@@ -292,6 +293,8 @@ class Rule:
     """A site's path must fit none of these."""
     replacement: syntax.Expression
     span: Span
+    aligns: tuple[Align, ...] = ()
+    """Taps of each part besides its output, and the weight of that; the output is a tap in any case."""
 
     @property
     def module(self) -> ModulePattern:

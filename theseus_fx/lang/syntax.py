@@ -258,8 +258,18 @@ class Glob:
 
 
 @dataclass(frozen=True, slots=True)
+class Align:
+    """`align r.main ~ hidden  weight = 0.5`."""
+
+    value: Expression
+    target: Word | None
+    settings: tuple[Setting, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """`rule name { match ... in ... where ... expect ... keep ... replace with ... }`, clauses as written."""
+    """`rule name { match ... where ... keep ... replace with ... align ... }`, clauses as written."""
 
     name: Word
     matches: tuple[Pattern, ...]
@@ -269,6 +279,7 @@ class Rule:
     keep: tuple[Glob, ...]
     replacements: tuple[Expression, ...]
     span: Span
+    aligns: tuple[Align, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,16 @@ class _Builder:
             keep=tuple(g for c in of("keep") for g in self.globs(c)),
             replacements=tuple(self.expression(c.children[0]) for c in of("replace")),
             span=self.span(tree),
+            aligns=tuple(self.align(c) for c in of("align")),
+        )
+
+    def align(self, tree: Tree[Token]) -> syntax.Align:
+        value, target, *settings = _children(tree)
+        return syntax.Align(
+            value=self.expression(value),
+            target=None if target is None else self.word(target),
+            settings=tuple(self.setting(_tree(c)) for c in settings),
+            span=self.span(tree),
         )
 
     def pair(self, tree: Tree[Token]) -> syntax.Pair:

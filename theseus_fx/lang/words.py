@@ -70,6 +70,10 @@ TRAINING_SETTINGS = ("lr", "for", "optimizer", "weight_decay", "clip", "loss")
 """Of `finetune` and of `trained by`."""
 RECALIBRATE_SETTINGS = ("over",)
 COMPARE_SETTINGS = ("lr", "align_lr")
+ALIGN_SETTINGS = ("weight",)
+"""Of the `align` of a rule."""
+OUTPUT = "out"
+"""In `where`, `replace with` and `align`: what a part returns."""
 SIDE_SETTINGS = ("crossing",)
 """Of the `guide` and the `target` of a `pair`."""
 CROSSING = ("error", "allow", "cut")

@@ -8,7 +8,7 @@ found here, with its place, before anything is trained.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -49,6 +49,7 @@ def build(
     names: Mapping[str, object],
     definitions: Definitions,
     code: Mapping[str, Source] | None = None,
+    keep: Collection[str] = (),
 ) -> Recipe:
     """The recipe of a replacement.
 
@@ -58,6 +59,7 @@ def build(
         names: params and the rule's binding, as `evaluate` wants them.
         definitions: the named modules of the spec.
         code: the Python files of the spec, by their path as written.
+        keep: names of values that stay in the recipe, of the named modules that the expression itself calls.
 
     Raises:
         Rejected: THX303, THX205 or THX502 at the step that is wrong, THX501 where the output does not fit.
@@ -78,8 +80,17 @@ def build(
     x = builder.tensor(made, last.span)
     if tuple(x.shape) != wanted.sizes(PROBE_BATCH) or x.dtype != wanted.dtype:
         raise Rejected(_misfit(expression, x, boundary, names))
-    steps, output = pruned(builder.steps, made.wire)
-    return Recipe(name=_name_of(expression, steps), steps=steps, output=output, dtype=dtype)
+    kept = {name: builder.named[name] for name in sorted(keep)}
+    shapes = {name: symbolic(builder.tensor(flow, span)) for name, (flow, span) in kept.items()}
+    steps, (output, *wires) = pruned(builder.steps, [made.wire, *(flow.wire for flow, _ in kept.values())])
+    return Recipe(
+        name=_name_of(expression, steps),
+        steps=steps,
+        output=output,
+        dtype=dtype,
+        values=dict(zip(kept, wires, strict=True)),
+        shapes=shapes,
+    )
 
 
 def _probe(value: ValueInfo) -> Tensor:

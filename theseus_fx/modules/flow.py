@@ -76,6 +76,10 @@ class FlowBuilder:
     code: Mapping[str, Source] = field(default_factory=dict[str, Source])
     """The Python files of the spec, by their path as written."""
     steps: list[Step] = field(default_factory=list[Step])
+    named: dict[str, tuple[Flow, Span]] = field(default_factory=dict[str, tuple["Flow", Span]])
+    """The named values of the modules that the replacement itself calls, with the places of their steps."""
+    _inside: int = 0
+    """How many named modules are around what is being added."""
 
     def flow(self, expression: syntax.Expression, it: Flow, names: Mapping[str, object]) -> Flow:
         """The value of an expression into which `it` flows."""
@@ -171,9 +175,14 @@ class FlowBuilder:
         for parameter in definition.parameters:
             if parameter.name.text not in inner and parameter.default is not None:
                 inner[parameter.name.text] = evaluate(parameter.default, inner)
+        self._inside += 1
         for value in definition.values:
-            inner[value.name.text] = self.flow(value.value, it, inner)
-        return self.flow(definition.body, it, inner)
+            inner[value.name.text] = flowing = self.flow(value.value, it, inner)
+            if self._inside == 1:
+                self.named[value.name.text] = flowing, value.value.span
+        result = self.flow(definition.body, it, inner)
+        self._inside -= 1
+        return result
 
     def _argument(self, expression: syntax.Expression, it: Flow, names: Mapping[str, object]) -> object:
         if self._flows(expression, names):
@@ -288,10 +297,10 @@ def shown(shape: Collection[int | str]) -> str:
     return f"({', '.join('b' if d == 'batch' else str(d) for d in shape)})"
 
 
-def pruned(steps: Sequence[Step], output: Wire) -> tuple[tuple[Step, ...], Wire]:
-    """The steps that the output needs, numbered anew."""
+def pruned(steps: Sequence[Step], wanted: Sequence[Wire]) -> tuple[tuple[Step, ...], tuple[Wire, ...]]:
+    """The steps that the wanted values need, and those values, numbered anew."""
     needed: set[Wire] = set()
-    pending = [output]
+    pending = [*wanted]
     while pending:
         wire = pending.pop()
         if isinstance(wire, int) and wire not in needed:
@@ -303,7 +312,7 @@ def pruned(steps: Sequence[Step], output: Wire) -> tuple[tuple[Step, ...], Wire]
         replace(steps[index], inputs=tuple(number.get(wire, wire) for wire in steps[index].inputs))
         for index in kept
     )
-    return renumbered, number.get(output, output)
+    return renumbered, tuple(number.get(wire, wire) for wire in wanted)
 
 
 def _with(names: Mapping[str, object], it: Flow) -> dict[str, object]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -78,11 +78,15 @@ class Recipe:
     """The value that takes the place of the part's output."""
     dtype: torch.dtype = torch.float32
     """Of its parameters: floating point."""
+    values: Mapping[str, Wire] = field(default_factory=dict[str, Wire])
+    """Values inside of it that are compared with values of the guide's part, by name."""
+    shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict[str, tuple[int | str, ...]])
+    """Of these values, with the word `batch` where the batch is."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The inputs of the part that it uses, in the order in which the module takes them."""
-        wires = [*(wire for step in self.steps for wire in step.inputs), self.output]
+        wires = [*(wire for step in self.steps for wire in step.inputs), self.output, *self.values.values()]
         used = dict.fromkeys(wire for wire in wires if isinstance(wire, str))
         return tuple(sorted(used, key=lambda name: name != PRIMARY)) or (PRIMARY,)
 
@@ -91,7 +95,7 @@ class Recipe:
         """Whether each step takes what the one before it returns, and nothing else."""
         wires: list[Wire] = [PRIMARY, *range(len(self.steps))]
         flow = all(step.inputs == (wire,) for step, wire in zip(self.steps, wires, strict=False))
-        return flow and self.output == wires[-1]
+        return flow and self.output == wires[-1] and self.inputs == (PRIMARY,)
 
     def child_names(self) -> tuple[str, ...]:
         """The names of the steps as children of the module: `flatten`, `linear_1`, `linear_2`, `reshape`."""
@@ -172,7 +176,11 @@ class Recipe:
                 for step in self.steps
             ],
             "output": self.output,
+            **({"values": self._values_json()} if self.values else {}),
         }
+
+    def _values_json(self) -> dict[str, Any]:
+        return {name: {"wire": wire, "shape": list(self.shapes[name])} for name, wire in self.values.items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Recipe:
@@ -186,8 +194,15 @@ class Recipe:
             )
             for s in value["steps"]
         )
-        dtype = getattr(torch, value["dtype"])
-        return cls(name=value["name"], steps=steps, output=value["output"], dtype=dtype)
+        named = value.get("values", {})
+        return cls(
+            name=value["name"],
+            steps=steps,
+            output=value["output"],
+            dtype=getattr(torch, value["dtype"]),
+            values={name: entry["wire"] for name, entry in named.items()},
+            shapes={name: tuple(entry["shape"]) for name, entry in named.items()},
+        )
 
     def __str__(self) -> str:
         if self.chain:

@@ -8,12 +8,14 @@ from torch import nn
 
 from theseus_fx.graph.convention import convention_of
 from theseus_fx.graph.cost import module_flops
+from theseus_fx.graph.inside import operations_of
+from theseus_fx.graph.trace import Trace
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Spec
 from theseus_fx.match.matcher import Site
 from theseus_fx.modules.build import Boundary, build
 from theseus_fx.modules.recipe import PRIMARY, Recipe
-from theseus_fx.planning.plan import Part, Totals
+from theseus_fx.planning.plan import Part, Tap, Totals
 
 
 def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
@@ -41,6 +43,7 @@ def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
                     names=site.names,
                     definitions=spec.modules,
                     code=spec.code,
+                    keep={align.target for align in site.rule.aligns if align.target is not None},
                 )
             )
         except Rejected as rejected:
@@ -51,20 +54,37 @@ def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
 
 
 def make_parts(
-    model: nn.Module, flops: Mapping[str, int], sites: Sequence[Site], recipes: Sequence[Recipe]
+    model: nn.Module,
+    traced: Trace,
+    flops: Mapping[str, int],
+    sites: Sequence[Site],
+    recipes: Sequence[Recipe],
+    taps: Mapping[str, tuple[Tap, ...]],
 ) -> tuple[Part, ...]:
     """The parts with their costs.
 
     Args:
         model: the guide.
+        traced: its trace, in which the sites are.
         flops: its forward FLOPs of one sample, by node.
         sites: in execution order.
         recipes: of the sites.
+        taps: of each site, by its name.
     """
-    return tuple(_part(model, flops, site, recipe) for site, recipe in zip(sites, recipes, strict=True))
+    return tuple(
+        _part(model, traced, flops, site, recipe, taps[site.name])
+        for site, recipe in zip(sites, recipes, strict=True)
+    )
 
 
-def _part(model: nn.Module, flops: Mapping[str, int], site: Site, recipe: Recipe) -> Part:
+def _part(
+    model: nn.Module,
+    traced: Trace,
+    flops: Mapping[str, int],
+    site: Site,
+    recipe: Recipe,
+    taps: tuple[Tap, ...],
+) -> Part:
     nodes = {PRIMARY: site.input_node, **{entry.name: entry.node for entry in site.inputs}}
     takes = tuple(nodes[name] for name in recipe.inputs)
     values = {entry.node: entry.value for entry in site.inputs}
@@ -84,12 +104,21 @@ def _part(model: nn.Module, flops: Mapping[str, int], site: Site, recipe: Recipe
         recipe=recipe,
         parameters_before=_parameters_before(model, site),
         parameters_after=recipe.parameter_count(),
-        flops_before=sum(flops[node] for node in (site.region.nodes if site.region else (site.operation,))),
+        flops_before=sum(flops[node] for node in _operations(traced, site)),
         flops_after=module_flops(recipe.make(device="meta"), *(values[node] for node in takes)),
         region=site.region,
         modules=site.modules,
         attributes=site.attributes,
+        taps=taps,
+        opened=site.call is not None and not site.call.leaf,
     )
+
+
+def _operations(traced: Trace, site: Site) -> tuple[str, ...]:
+    """The nodes that a part takes the place of."""
+    if site.region is not None:
+        return site.region.nodes
+    return (site.operation,) if site.call is None or site.call.leaf else operations_of(traced, site.call)
 
 
 def totals(model: nn.Module, flops: Mapping[str, int], parts: Sequence[Part]) -> Totals:

@@ -33,7 +33,7 @@ of one sample, a multiply-add counts as two.
                     region, only where operations are replaced and not one module: {inputs: [node],
                     nodes: [node], modules: [path that goes]}; replacement: the recipe as text;
                     recipe: {name, dtype, steps: [{kind, arguments: {name: value}, inputs: [WIRE]}],
-                    output: WIRE};
+                    output: WIRE; values: {name: {wire: WIRE, shape}}, only where taps are in it};
                     inputs: [{name: of the parameter, node, dtype, shape}]; takes: [name of an input], what
                     flows into the replacement; input_shape: of the first of these; output_shape;
                     parameters: {before, after}; flops: {before, after}
@@ -45,8 +45,8 @@ of one sample, a multiply-add counts as two.
                     introduces: [part name], replaced at its beginning;
                     newest: [part name], what no earlier stage trains;
                     trains: [part name], all others are frozen;
-                    taps: [{part, node, shape}], the guide's; part is a pair where there is a target, and null
-                    where the model's output is compared;
+                    taps: [TAP], of the parts or pairs that it trains; the loss is the mean over them of what
+                    the metric says, each times its weight, divided by the sum of the weights;
                     guide_inputs: [{part, nodes}], guide's values fed to parts; empty: the hybrid's;
                     metric: {name, ...}; rows: {kind: "samples"} | {kind: "tokens", at_most: int};
                     for: AMOUNT, at most; until: CONDITION | null, what ends it sooner;
@@ -57,6 +57,10 @@ of one sample, a multiply-add counts as two.
                     require: [CONDITION with extend: int, how often `for` may be spent again], its gates;
                     guide_share: 0 to 1, of the guide's FLOPs that its taps need; target_share: of the
                     target's | null; trainable_parameters: int
+    TAP             part: of a PART, of a PAIR where there is a target | null: the model's output is compared;
+                    node, shape: of the guide's value; value: null: the part's output | text: what `align`
+                    names, `main`, a path in the part, `out`; target: null: the output of the replacement or
+                    pair | name among the values of the recipe; target_shape: of that | null; weight: float
     TRAINING        for: AMOUNT; lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: float | null;
                     loss: [{kind: "cross_entropy" | "mse", weight} | {kind: "distill", weight, temperature}]
     RATE            candidates: [float | null], between which validation chooses, null takes no step at all;
@@ -71,7 +75,7 @@ of one sample, a multiply-add counts as two.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -80,6 +84,7 @@ from theseus_fx.graph.convention import Convention
 from theseus_fx.graph.slices import Placement
 from theseus_fx.graph.trace import Trace
 from theseus_fx.graph.values import InputSpec
+from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import Alignment, Amount, Compare, Metric, Spec, Start, Training
 from theseus_fx.match.inputs import PartInput
 from theseus_fx.match.ops.regions import Region
@@ -136,10 +141,14 @@ class Part:
     """The modules that go with the part."""
     attributes: tuple[str, ...] = ()
     """Parameters of other modules that go with it."""
+    taps: tuple[Tap, ...]
+    """Where it is compared with its replacement: its output first, then what the rule aligns besides."""
+    opened: bool = False
+    """Whether the graph shows the inside of its module, because there are taps in it."""
 
     def placed(self, module: nn.Module) -> Placement:
         """A replacement in the part's place."""
-        return Placement(module, self.takes, region=self.region is not None)
+        return Placement(module, self.takes, region=self.region is not None or self.opened)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -167,10 +176,35 @@ class Tap:
     part: str | None
     """None: the model's output, which belongs to no part."""
     node: str
+    """Of the guide."""
     shape: tuple[int | str, ...]
+    """Of the guide's value."""
+    value: str | None = None
+    """The guide's value inside of the part, as the rule calls it; None: the output."""
+    target: str | None = None
+    """The replacement's value, a name among `Recipe.values`; None: the output."""
+    target_shape: tuple[int | str, ...] | None = None
+    """Of the replacement's value; None: of the output, which is as in the guide."""
+    weight: float = 1.0
+    """In the mean over the taps of a stage, which is divided by the sum of the weights."""
+    span: Span | None = field(default=None, compare=False)
+    """The `align` that asks for it, if one does."""
+
+    @property
+    def extra(self) -> bool:
+        """Whether it is a tap besides the output of a part."""
+        return self.value is not None
 
     def as_json(self) -> dict[str, Any]:
-        return {"part": self.part, "node": self.node, "shape": list(self.shape)}
+        return {
+            "part": self.part,
+            "node": self.node,
+            "shape": list(self.shape),
+            "value": self.value,
+            "target": self.target,
+            "target_shape": None if self.target_shape is None else list(self.target_shape),
+            "weight": self.weight,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +246,7 @@ class Stage:
     trains: tuple[str, ...]
     """Names of the parts whose parameters it trains; everything else is frozen."""
     taps: tuple[Tap, ...]
+    """Its loss is the weighted mean of what the metric says of each."""
     guide_inputs: tuple[GuideInput, ...] = ()
     """What its parts are fed from the guide; empty where they read the hybrid."""
     alignment: Alignment

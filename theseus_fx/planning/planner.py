@@ -27,6 +27,7 @@ from theseus_fx.planning.schedules import Layout, lay_out
 from theseus_fx.planning.settings import alignments
 from theseus_fx.planning.stages import make_stages, metric_problems
 from theseus_fx.planning.starts import choose_start
+from theseus_fx.planning.taps import looks_inside, part_taps, unequal_taps
 from theseus_fx.planning.units import reference_of, unit_of
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ def make_plan(
     settings = (
         None if layouts is None else _attempt(problems, lambda: alignments(spec.schedule, len(layouts)))
     )
+    taps = None if recipes is None else _attempt(problems, lambda: part_taps(traced, sites, recipes))
     starts = None
     if recipes and layouts and settings:
         starts = _starts(problems, model, sites, recipes, _settings_of(layouts, settings))
@@ -91,13 +93,13 @@ def make_plan(
         _attempt(problems, lambda r=r: recalibration(r, model, sites, recipes or ()))
         for r in spec.recalibrate
     ]
-    if problems or recipes is None or layouts is None or settings is None or starts is None:
+    if problems or not (recipes and taps and layouts and settings and starts):
         raise Rejected(*merged(problems))
     flops = forward_flops(traced, model)
-    parts = make_parts(model, flops, sites, recipes)
+    parts = make_parts(model, traced, flops, sites, recipes, taps)
     units = [unit_of(part) for part in parts]
     stages = make_stages(traced, flops, units, layouts, settings, starts, feed=spec.schedule.axes.feed)
-    if unfit := tuple(metric_problems(stages, batch_size)):
+    if unfit := (*metric_problems(stages, batch_size), *unequal_taps(stages)):
         raise Rejected(*unfit)
     return Plan(
         spec=spec,
@@ -119,17 +121,21 @@ def make_plan(
 def survey_guide(spec: Spec, model: nn.Module, inputs: Sequence[InputSpec]) -> tuple[Trace, Survey]:
     """What the rules find, and the trace in which each site is one operation, unless something is wrong.
 
+    The inside of a site is recorded where its rule aligns modules in it.
+
     Raises:
         Rejected: THX302 or THX304 where the guide cannot be traced.
     """
     wanted = {path for paths in candidates(spec, model).values() for path in paths}
     nested = any(path.startswith(f"{other}.") for path in wanted for other in wanted)
     nested = nested or any(map(matches_operations, spec.rules))  # which have to see what is inside
-    traced = trace(model, inputs, leaves=() if nested else wanted)
+    opened = {rule.name for rule in spec.rules if looks_inside(rule)}
+    traced = trace(model, inputs, leaves=() if nested or opened else wanted)
     found = survey(spec, model, traced)
-    if nested and not found.problems:
+    if (nested or opened) and not found.problems:
         # only now is it known which of them are whole parts, and that no other is inside them
-        traced = trace(model, inputs, leaves={site.path for site in found.sites if site.region is None})
+        whole = (site for site in found.sites if site.region is None and site.rule.name not in opened)
+        traced = trace(model, inputs, leaves={site.path for site in whole})
         found = survey(spec, model, traced)
     return traced, found
 
@@ -170,7 +176,8 @@ def _notes(stages: Sequence[Stage], batch_size: int | None) -> list[str]:
     """Biased CKA saturates when features outnumber samples (Kornblith et al. 2019, section 6)."""
     if batch_size is None:
         return []
-    widths = {tap.node: _features(tap.shape) for s in stages if _biased(s) for tap in s.taps}
+    taps = {(tap.node, tap.target): tap for stage in stages if _biased(stage) for tap in stage.taps}
+    widths = {key: max(map(_features, (tap.shape, tap.target_shape or ()))) for key, tap in taps.items()}
     wide = [d for d in widths.values() if d > batch_size]
     if not wide:
         return []

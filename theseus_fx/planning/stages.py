@@ -12,6 +12,7 @@ from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import Alignment
 from theseus_fx.planning.plan import GuideInput, PartStart, Stage, Tap
 from theseus_fx.planning.schedules import Layout
+from theseus_fx.planning.taps import called
 from theseus_fx.planning.units import Unit
 
 _UNBIASED = 4
@@ -84,10 +85,14 @@ def _unfit(stage: Stage, batch_size: int | None) -> Iterator[tuple[Span, str, st
     settings = stage.alignment
     tokens = settings.rows.kind == "tokens"
     if tokens and settings.rows.span is not None:
-        flat = next((tap for tap in stage.taps if len(tap.shape) != 3), None)
+        sides = [(tap, shape) for tap in stage.taps for shape in (tap.shape, tap.target_shape) if shape]
+        flat = next(((tap, shape) for tap, shape in sides if len(shape) != 3), None)
         if flat is not None:
-            shape = " x ".join(map(str, flat.shape))
-            said = f"`{flat.part or 'the output'}` is {shape}: rows of tokens need batch x tokens x features"
+            shape = " x ".join(map(str, flat[1]))
+            said = f"`{called(flat[0])}` is {shape}: rows of tokens need batch x tokens x features"
+            yield settings.rows.span, said, "write `rows = samples`"
+        elif tap := next((t for t in stage.taps if t.target_shape and t.target_shape[1] != t.shape[1]), None):
+            said = f"`{called(tap)}` has other rows of tokens in the guide than in the replacement"
             yield settings.rows.span, said, "write `rows = samples`"
     rows = settings.rows.at_most if tokens else batch_size
     if rows is None:

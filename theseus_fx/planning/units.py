@@ -46,7 +46,7 @@ def unit_of(part: Part) -> Unit:
     """A replaced part as a unit."""
     return Unit(
         name=part.name,
-        taps=(Tap(part=part.name, node=part.node, shape=part.output_shape),),
+        taps=part.taps,
         inputs=(part.input_node,),
         parameters=part.parameters_after,
     )

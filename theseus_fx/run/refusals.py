@@ -48,6 +48,15 @@ def _refusals(plan: Plan) -> Iterator[Refusal]:
                 f"rule `{rule.name}`, which replaces operations and not a module,",
                 instead,
             )
+        for align in rule.aligns:
+            if align.extra:
+                yield (
+                    align.span,
+                    f"the tap `{align}` besides the output of a part",
+                    "a run compares outputs of parts",
+                )
+            elif align.weight != 1:
+                yield align.span, f"the weight {align.weight:g} of a tap", "a run weighs all taps alike"
     yield from _of_layout(spec.schedule)
     for stage in plan.stages:
         yield from _of_stage(stage)

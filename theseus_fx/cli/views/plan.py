@@ -58,17 +58,33 @@ def _stages(plan: Mapping[str, Any]) -> Table:
         shared = (f"{100 * stage['guide_share']:.1f} %", budget(stage), rate(stage["lr"]))
         for position, name in enumerate(stage["newest"]):
             part = parts[name]
-            taps = [tap["shape"] for tap in stage["taps"] if tap["part"] == name]
+            taps = [tap for tap in stage["taps"] if tap["part"] == name]
             table.add_row(
                 str(stage["number"]) if position == 0 else "",
                 f"{name} {part['path']}",
                 f"{_module(part['guide_module'])} -> {_replacement(part)}",
-                ", ".join(map(shape, taps)) or "output",
+                ", ".join(_tap(tap) for tap in taps if tap["value"] is None) or "output",
                 f"{count(part['parameters']['before'])} -> {count(part['parameters']['after'])}",
                 *(shared if position == 0 else ("", "", "")),
                 _start(starts[name]),
             )
+            for tap in taps:
+                if tap["value"] is not None:
+                    table.add_row("", f"  {_aligned(tap)}", "", _tap(tap), style="dim")
     return table
+
+
+def _aligned(tap: Mapping[str, Any]) -> str:
+    """`main ~ hidden`."""
+    return f"{tap['value']} ~ {tap['target']}"
+
+
+def _tap(tap: Mapping[str, Any]) -> str:
+    """`b x 64 x 8 x 8`; where it is not as in the replacement, `b x 64 x 8 x 8 ~ b x 256, weight 0.5`."""
+    said = shape(tap["shape"])
+    if tap["target_shape"] not in (None, tap["shape"]):
+        said += f" ~ {shape(tap['target_shape'])}"
+    return said if tap["weight"] == 1 else f"{said}, weight {tap['weight']:g}"
 
 
 def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
