@@ -99,6 +99,21 @@ def test_explain_shows_a_topic_and_a_code(command: Command) -> None:
     assert "```console" in json.loads(command("explain", "THX402", "--json").out)["page"]
 
 
+def test_explain_shows_a_pattern_of_the_library(command: Command) -> None:
+    said = command("explain", "residual").out
+    assert said.startswith("pattern residual(x)\n")
+    assert 'use "std/patterns.thx"' in said
+    assert "  skip = shortcut(x)\n  return ReLU(main + skip)\n}" in said
+    (found,) = json.loads(command("explain", "rotary", "--json").out)["definitions"]
+    assert (found["kind"], found["signature"], found["use"]) == (
+        "pattern", "rotary(x, cos, sin)", "std/patterns.thx",
+    )  # fmt: skip
+    assert found["doc"].startswith("Rotary position embedding")
+    listed = json.loads(command("explain", "--json").out)["library"]
+    kinds = {entry["name"]: entry["kind"] for entry in listed}
+    assert (kinds["residual"], kinds["ElmanRNN"]) == ("pattern", "module")
+
+
 def test_explain_alone_begins_with_the_topics(command: Command) -> None:
     said = command("explain").out
     assert said.index("  rule ") < said.index("LowRankLinear(") < said.index("THX001")
