@@ -157,7 +157,7 @@ def _either(globs: Sequence[syntax.Glob]) -> str:
 
 def region_inputs(region: Region, index: Index) -> tuple[PartInput, ...]:
     """The tensors that flow into a region: under the names of the pattern, else of their nodes."""
-    named = {node: name for name, node in region.names.items()}
+    named = {node: name for names in (region.names, region.entries) for name, node in names.items()}
     nodes = [node for node in (*region.inputs, *region.others) if node in index.trace.values]
     return tuple(
         PartInput(name=named.get(node, node), node=node, value=index.trace.value(node)) for node in nodes
