@@ -55,7 +55,8 @@ def _list(*, as_json: bool) -> None:
         )
         return
     out = console()
-    out.print("topics", style="bold")
+    out.print("topics", style="bold", end="")
+    out.print(", of which `theseus-fx explain spec` comes first")
     width = max(map(len, topics()))
     for name, title in topics().items():
         out.print(f"  {name:{width}}  {title}")
