@@ -165,7 +165,8 @@ def _starts(
     """How each replacement begins, and why."""
     starts: dict[str, PartStart] = {}
     for site, recipe in zip(sites, recipes, strict=True):
-        wanted, module = settings[site.name].start, model.get_submodule(site.path)
+        wanted = settings[site.name].start
+        module = None if site.region else model.get_submodule(site.path)
         chosen = _attempt(problems, lambda s=site, r=recipe, w=wanted, m=module: choose_start(s, r, w, m))
         if chosen is not None:
             starts[site.name] = PartStart(part=site.name, start=chosen[0], reason=chosen[1])

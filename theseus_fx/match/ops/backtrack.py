@@ -209,9 +209,9 @@ class Search:
         primary = self._pattern.inputs[0]
         if primary not in self._bound:
             return f"does not reach `{_shown(primary)}`"
-        inputs = dict.fromkeys(self._bound[n].name for n in self._pattern.inputs if n in self._bound)
+        entries = {n: self._bound[n].name for n in self._pattern.inputs if n in self._bound}
         names = {n: self._bound[n].name for n in self._pattern.bindings if n in self._bound}
-        return make_region(self._index, self._covered.keys(), anchor.name, tuple(inputs), names)
+        return make_region(self._index, self._covered.keys(), anchor.name, entries, names)
 
     def _miss(self, anchor: fx.Node, step: patterns.Step | None, node: fx.Node, reason: str) -> None:
         if self.attempt is None or self._depth > self.attempt.depth:

@@ -28,6 +28,8 @@ class Region:
     """Parameters and buffers that functions inside read, by their names in the model."""
     names: Mapping[str, str]
     """The nodes of the bound names of the pattern."""
+    entries: Mapping[str, str]
+    """The nodes of the pattern's inputs, by their names in the pattern."""
 
     def calls(self, index: Index) -> tuple[ModuleCall, ...]:
         """The module calls that lie inside as a whole, in the order in which they began."""
@@ -40,7 +42,7 @@ class Region:
 
 
 def make_region(
-    index: Index, nodes: Collection[str], output: str, inputs: Sequence[str], names: Mapping[str, str]
+    index: Index, nodes: Collection[str], output: str, entries: Mapping[str, str], names: Mapping[str, str]
 ) -> Region | str:
     """The region of some nodes, or why they are none.
 
@@ -49,6 +51,7 @@ def make_region(
     the rest of the graph as it is.
     """
     trace = index.trace
+    inputs = tuple(dict.fromkeys(entries.values()))
     if not inputs:
         return "reaches no input of the pattern"
     for name in inputs:
@@ -68,10 +71,11 @@ def make_region(
     return Region(
         nodes=tuple(ordered),
         output=output,
-        inputs=tuple(inputs),
+        inputs=inputs,
         others=tuple(others),
         attributes=tuple(str(n.target) for n in entering if n.op == "get_attr"),
         names=names,
+        entries=entries,
     )
 
 
