@@ -7,7 +7,7 @@ made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -26,6 +26,9 @@ MOST_TRIES = 20_000
 
 Goals = tuple[patterns.Pattern, Operand, "Goals"] | None
 """A linked list: what must fit what, and the rest."""
+
+Ways = tuple[Goals, ...] | Iterator[Goals]
+"""What remains after a goal, for each way to meet it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +52,19 @@ class Search:
     def __init__(self, index: Index, pattern: patterns.OperationPattern) -> None:
         self._index = index
         self._pattern = pattern
+        self._options = _flattened(pattern.result)
         self._bound: dict[str, fx.Node] = {}
         self._covered: dict[str, None] = {}
-        self._trail: list[tuple[str, frozenset[str]]] = []
+        self._trail: list[tuple[str, Collection[str]]] = []
         """Names that were bound, or empty names with nodes that a step covers."""
         self._depth = 0
+        self._anchor = ""
         self.attempt: Attempt | None = None
 
     def solutions(self, anchor: fx.Node) -> Iterator[Region]:
         """The regions that end at a node, in the order of the alternatives of the pattern."""
         self._undo(0)
+        self._anchor = anchor.name
         self.attempt = None
         choices: list[tuple[Iterator[Goals], int]] = [(iter([(self._pattern.result, anchor, None)]), 0)]
         for _ in range(MOST_TRIES):
@@ -71,129 +77,142 @@ class Search:
             except StopIteration:
                 choices.pop()
                 continue
-            if goals is not None:
-                choices.append((self._ways(anchor, goals), len(self._trail)))
-                continue
-            region = self._region(anchor)
-            if isinstance(region, Region):
-                yield region
+            while goals is not None:
+                ways = self._ways(goals)
+                if not isinstance(ways, tuple) or len(ways) > 1:
+                    choices.append((iter(ways), len(self._trail)))
+                    break
+                if not ways:
+                    break
+                goals = ways[0]
             else:
-                self._miss(anchor, None, anchor, region)
+                region = self._region(anchor)
+                if isinstance(region, Region):
+                    yield region
+                else:
+                    self._miss(None, anchor, region)
         self._undo(0)
         self._depth += 1_000
         reason = f"can match in more than {MOST_TRIES:,} ways: name more of its steps"
-        self._miss(anchor, None, anchor, reason)
+        self._miss(None, anchor, reason)
         self._depth -= 1_000
 
-    def _ways(self, anchor: fx.Node, goals: tuple[patterns.Pattern, Operand, Goals]) -> Iterator[Goals]:
+    def _ways(self, goals: tuple[patterns.Pattern, Operand, Goals]) -> Ways:
         """The lists of goals that remain, for each way in which the first goal can be met."""
         pattern, value, rest = goals
+        if isinstance(pattern, patterns.Either):
+            return self._viable(self._options[id(pattern)], value, rest)
+        if isinstance(pattern, patterns.Constant):
+            return () if isinstance(value, fx.Node) or not equal(value, pattern.value) else (rest,)
+        if not isinstance(value, fx.Node):
+            return ()
         match pattern:
-            case patterns.Input(name=name):
-                if isinstance(value, fx.Node) and self._index.is_value(value):
-                    yield from self._same(anchor, name, value, rest)
-            case patterns.Bound(name=name, value=inner):
-                if isinstance(value, fx.Node):
-                    again = name in self._bound
-                    yield from self._same(anchor, name, value, rest if again else (inner, value, rest))
-            case patterns.Anything():
-                if isinstance(value, fx.Node):
-                    yield rest
-            case patterns.Constant(value=wanted):
-                if not isinstance(value, fx.Node) and equal(value, wanted):
-                    yield rest
-            case patterns.Either(options=options):
-                for option in options:
-                    yield (option, value, rest)
             case patterns.Step():
-                if isinstance(value, fx.Node):
-                    yield from self._step(anchor, pattern, value, rest)
+                return self._step(pattern, value, rest)
+            case patterns.Bound(name=name, value=inner):
+                again = name in self._bound
+                return self._same(name, value, rest if again else (inner, value, rest))
+            case patterns.Input(name=name):
+                return self._same(name, value, rest) if self._index.is_value(value) else ()
+            case patterns.Anything():
+                return (rest,)
 
-    def _same(self, anchor: fx.Node, name: str, value: fx.Node, rest: Goals) -> Iterator[Goals]:
+    def _viable(self, options: tuple[patterns.Pattern, ...], value: Operand, rest: Goals) -> Ways:
+        """The alternatives without the steps that are another operation than the node, as most are.
+
+        Such a step is told as a miss only where it comes first: else the one before it comes as near.
+        """
+        if not isinstance(value, fx.Node):
+            return tuple((option, value, rest) for option in options)
+        called = self._index.called.get(value.name, frozenset())
+        viable: list[Goals] = []
+        steps_only = True
+        for option in options:
+            if not isinstance(option, patterns.Step):
+                steps_only = False
+            elif (
+                not isinstance(option.operation, patterns.AnyOperation)
+                and option.operation.name not in called
+                and (steps_only or not viable)
+            ):
+                if not viable:
+                    self._miss_operation(option, value)
+                continue
+            viable.append((option, value, rest))
+        return tuple(viable)
+
+    def _same(self, name: str, value: fx.Node, rest: Goals) -> Ways:
         known = self._bound.get(name)
         if known is None:
             self._bound[name] = value
-            self._trail.append((name, frozenset()))
-            yield rest
-        elif known is value:
-            yield rest
-        else:
-            self._miss(anchor, None, value, f"is not `{known.name}`, which `{_shown(name)}` is elsewhere")
+            self._trail.append((name, ()))
+        elif known is not value:
+            self._miss(None, value, f"is not `{known.name}`, which `{_shown(name)}` is elsewhere")
+            return ()
+        return (rest,)
 
-    def _step(self, anchor: fx.Node, step: patterns.Step, node: fx.Node, rest: Goals) -> Iterator[Goals]:
+    def _step(self, step: patterns.Step, node: fx.Node, rest: Goals) -> Ways:
         match step.operation:
-            case patterns.ModuleClass(name=name):
-                yield from self._module(anchor, step, name, node, rest)
             case patterns.Function(name=name):
-                yield from self._function(anchor, step, name, node, rest)
+                if function_name(node) != name:
+                    return self._miss_operation(step, node)
+                return self._function(step, name, node, rest)
+            case patterns.ModuleClass(name=name):
+                calls = [c for c in self._index.calls.get(node.name, ()) if name in class_names(c.module_class)]
+                if not calls:
+                    return self._miss_operation(step, node)
+                if len(calls) == 1:
+                    return self._module(step, calls[0], node, rest)
+                return (goals for call in calls for goals in self._module(step, call, node, rest))
             case patterns.AnyOperation():
-                calls = [call for call in self._index.calls.get(node.name, ()) if call.leaf]
-                values = self._index.inputs(calls[0]) if calls else self._index.operands(node)
-                covered = self._index.covered(calls[0]) if calls else frozenset({node.name})
-                for value in dict.fromkeys(v for v in values if isinstance(v, fx.Node)):
-                    yield from self._taken(anchor, step, node, covered, (value,), rest)
+                leaf = next((call for call in self._index.calls.get(node.name, ()) if call.leaf), None)
+                values = self._index.inputs(leaf) if leaf else self._index.operands(node)
+                covered = self._index.covered(leaf) if leaf else (node.name,)
+                orders = dict.fromkeys((v,) for v in values if isinstance(v, fx.Node))
+                return self._taken(step, node, covered, orders, rest)
 
-    def _module(
-        self, anchor: fx.Node, step: patterns.Step, name: str, node: fx.Node, rest: Goals
-    ) -> Iterator[Goals]:
-        calls = self._index.calls.get(node.name, ())
-        named = [call for call in calls if name in class_names(call.module_class)]
-        if not named:
-            self._miss(anchor, step, node, f"is {_article(self._index.kind(node))}, not {_article(name)}")
-        for call in named:
-            inputs = self._index.inputs(call)
-            if reason := self._module_miss(step, call, len(inputs)):
-                self._miss(anchor, step, node, reason)
-            else:
-                values = inputs[: len(step.operands)]
-                yield from self._taken(anchor, step, node, self._index.covered(call), values, rest)
+    def _module(self, step: patterns.Step, call: ModuleCall, node: fx.Node, rest: Goals) -> Ways:
+        reason = step.attributes and attribute_miss(step.attributes, self._index.attributes(call.path))
+        if reason:
+            return self._miss(step, node, reason)
+        inputs = self._index.inputs(call)
+        if len(inputs) < len(step.operands):
+            return self._miss(step, node, f"takes {_values(len(inputs))}, not {len(step.operands)}")
+        return self._taken(step, node, self._index.covered(call), (inputs[: len(step.operands)],), rest)
 
-    def _module_miss(self, step: patterns.Step, call: ModuleCall, inputs: int) -> str | None:
-        if step.attributes and (reason := attribute_miss(step.attributes, self._index.attributes(call.path))):
-            return reason
-        if inputs < len(step.operands):
-            return f"takes {_values(inputs)}, not {len(step.operands)}"
-        return None
-
-    def _function(
-        self, anchor: fx.Node, step: patterns.Step, name: str, node: fx.Node, rest: Goals
-    ) -> Iterator[Goals]:
-        if function_name(node) != name:
-            self._miss(anchor, step, node, f"is {_article(self._index.kind(node))}, not `{name}`")
-            return
-        if step.attributes and (reason := attribute_miss(step.attributes, arguments(node))):
-            self._miss(anchor, step, node, reason)
-            return
+    def _function(self, step: patterns.Step, name: str, node: fx.Node, rest: Goals) -> Ways:
+        reason = step.attributes and attribute_miss(step.attributes, arguments(node))
+        if reason:
+            return self._miss(step, node, reason)
         values = self._index.operands(node)
-        fitting = _fitting(values, len(step.operands))
+        fitting = values if len(values) == len(step.operands) else _fitting(values, len(step.operands))
         if fitting is None:
-            self._miss(anchor, step, node, f"takes {_values(len(values))}, not {len(step.operands)}")
-            return
+            return self._miss(step, node, f"takes {_values(len(values))}, not {len(step.operands)}")
         anyhow = name in COMMUTATIVE and "alpha" not in node.kwargs
         orders = dict.fromkeys(permutations(fitting)) if anyhow else (fitting,)
-        for order in orders:
-            yield from self._taken(anchor, step, node, frozenset({node.name}), order, rest)
+        return self._taken(step, node, (node.name,), orders, rest)
 
     def _taken(
         self,
-        anchor: fx.Node,
         step: patterns.Step,
         node: fx.Node,
-        covered: frozenset[str],
-        values: tuple[Operand, ...],
+        covered: Collection[str],
+        orders: Iterable[tuple[Operand, ...]],
         rest: Goals,
-    ) -> Iterator[Goals]:
-        """The operands as goals, with the step's nodes covered as long as they are pursued."""
+    ) -> Ways:
+        """The operands as goals in each order, with the step's nodes covered as long as they are pursued."""
         if any(name in self._covered for name in covered):
-            self._miss(anchor, step, node, "is another step of the pattern already")
-            return
+            return self._miss(step, node, "is another step of the pattern already")
         self._covered |= dict.fromkeys(covered)
         self._trail.append(("", covered))
         self._depth += 1
-        goals = rest
-        for operand, value in zip(reversed(step.operands), reversed(values), strict=True):
-            goals = (operand, value, goals)
-        yield goals
+        ways: list[Goals] = []
+        for values in orders:
+            goals = rest
+            for operand, value in zip(reversed(step.operands), reversed(values), strict=True):
+                goals = (operand, value, goals)
+            ways.append(goals)
+        return tuple(ways)
 
     def _undo(self, mark: int) -> None:
         while len(self._trail) > mark:
@@ -213,11 +232,34 @@ class Search:
         names = {n: self._bound[n].name for n in self._pattern.bindings if n in self._bound}
         return make_region(self._index, self._covered.keys(), anchor.name, tuple(inputs), names)
 
-    def _miss(self, anchor: fx.Node, step: patterns.Step | None, node: fx.Node, reason: str) -> None:
+    def _miss_operation(self, step: patterns.Step, node: fx.Node) -> tuple[()]:
+        if self.attempt is not None and self._depth <= self.attempt.depth:
+            return ()
+        wanted = f"`{step}`" if isinstance(step.operation, patterns.Function) else _article(str(step))
+        return self._miss(step, node, f"is {_article(self._index.kind(node))}, not {wanted}")
+
+    def _miss(self, step: patterns.Step | None, node: fx.Node, reason: str) -> tuple[()]:
         if self.attempt is None or self._depth > self.attempt.depth:
             self.attempt = Attempt(
-                anchor=anchor.name, depth=self._depth, step=step, node=node.name, reason=reason
+                anchor=self._anchor, depth=self._depth, step=step, node=node.name, reason=reason
             )
+        return ()
+
+
+def _flattened(pattern: patterns.Pattern) -> dict[int, tuple[patterns.Pattern, ...]]:
+    """The options of each alternative of a pattern, by its id, with those that are alternatives replaced by theirs."""
+    found: dict[int, tuple[patterns.Pattern, ...]] = {}
+
+    def options(either: patterns.Either) -> tuple[patterns.Pattern, ...]:
+        if id(either) not in found:
+            parts = (options(o) if isinstance(o, patterns.Either) else (o,) for o in either.options)
+            found[id(either)] = tuple(option for part in parts for option in part)
+        return found[id(either)]
+
+    for node in patterns.parts(pattern):
+        if isinstance(node, patterns.Either):
+            options(node)
+    return found
 
 
 def _fitting(values: tuple[Operand, ...], count: int) -> tuple[Operand, ...] | None:

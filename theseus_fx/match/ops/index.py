@@ -28,10 +28,13 @@ class Index:
     """Nodes by the canonical name of the function that they call."""
     classes: Mapping[str, tuple[fx.Node, ...]] = field(repr=False)
     """Output nodes of module calls by the names of the class and of its bases."""
+    called: Mapping[str, Collection[str]] = field(repr=False)
+    """The names of the function and of the classes that a pattern may use for a node, by node."""
     tensors: frozenset[str] = field(repr=False)
     """Nodes that are tensors or structures of tensors."""
     calls: Mapping[str, tuple[ModuleCall, ...]] = field(repr=False)
     """Module calls by their output node; the outermost first."""
+    _inputs: dict[int, tuple[fx.Node, ...]] = field(default_factory=dict, repr=False)
     _operands: dict[str, tuple[Operand, ...]] = field(default_factory=dict, repr=False)
     _covered: dict[int, frozenset[str]] = field(default_factory=dict, repr=False)
     _attributes: dict[str, Mapping[str, object]] = field(default_factory=dict, repr=False)
@@ -61,7 +64,10 @@ class Index:
 
     def inputs(self, call: ModuleCall) -> tuple[fx.Node, ...]:
         """The tensors that a module call takes."""
-        return tuple(self.trace.node(name) for name in call.inputs)
+        key = id(call)
+        if key not in self._inputs:
+            self._inputs[key] = tuple(self.trace.node(name) for name in call.inputs)
+        return self._inputs[key]
 
     def attributes(self, path: str) -> Mapping[str, object]:
         """The plain attributes of a module."""
@@ -118,11 +124,14 @@ def make_index(trace: Trace, model: nn.Module) -> Index:
         model: on any device; only names, classes and attributes are read.
     """
     tensors = tensor_nodes(trace)
+    called: defaultdict[str, list[str]] = defaultdict(list)
     functions: defaultdict[str, list[fx.Node]] = defaultdict(list)
     for node in trace.nodes.values():
         name = function_name(node)
-        if name is not None and node.name in tensors:
-            functions[name].append(node)
+        if name is not None:
+            called[node.name].append(name)
+            if node.name in tensors:
+                functions[name].append(node)
     calls: defaultdict[str, list[ModuleCall]] = defaultdict(list)
     for call in trace.calls:
         if call.path and call.node is not None and call.node not in call.inputs:
@@ -130,6 +139,7 @@ def make_index(trace: Trace, model: nn.Module) -> Index:
     classes: defaultdict[str, list[fx.Node]] = defaultdict(list)
     for name, node in trace.nodes.items():
         known = dict.fromkeys(c for call in calls.get(name, ()) for c in class_names(call.module_class))
+        called[name] += known
         for class_name in known:
             classes[class_name].append(node)
     return Index(
@@ -137,6 +147,7 @@ def make_index(trace: Trace, model: nn.Module) -> Index:
         model=model,
         position={name: position for position, name in enumerate(trace.nodes)},
         functions={name: tuple(nodes) for name, nodes in functions.items()},
+        called=called,
         tensors=tensors,
         classes={name: tuple(nodes) for name, nodes in classes.items()},
         calls={name: tuple(found) for name, found in calls.items()},
