@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import permutations
 
 from torch import fx
 
@@ -17,7 +16,7 @@ from theseus_fx.graph.trace import ModuleCall
 from theseus_fx.lang import operations as patterns
 from theseus_fx.lang.evaluate import equal
 from theseus_fx.match.ops.index import Index
-from theseus_fx.match.ops.names import COMMUTATIVE, Operand, arguments, function_name
+from theseus_fx.match.ops.names import Operand, arguments, function_name
 from theseus_fx.match.ops.regions import Region, make_region
 from theseus_fx.match.pattern import attribute_miss, class_names
 
@@ -47,25 +46,43 @@ class Attempt:
 
 
 class Search:
-    """One search: `solutions` yields regions; `attempt` is the nearest miss so far."""
+    """One search: `solutions` yields regions; `attempt` tells the nearest miss."""
 
     def __init__(self, index: Index, pattern: patterns.OperationPattern) -> None:
         self._index = index
         self._pattern = pattern
         self._options = _flattened(pattern.result)
+        self._sorted_out: dict[
+            tuple[int, frozenset[str]], tuple[patterns.Step | None, tuple[patterns.Pattern, ...]]
+        ] = {}
+        """What `_sort_out` says, by the alternatives and by what the node calls."""
         self._bound: dict[str, fx.Node] = {}
-        self._covered: dict[str, None] = {}
+        self._covered: set[str] = set()
         self._trail: list[tuple[str, Collection[str]]] = []
         """Names that were bound, or empty names with nodes that a step covers."""
         self._depth = 0
         self._anchor = ""
-        self.attempt: Attempt | None = None
+        self._nearest: tuple[patterns.Step | None, fx.Node, str | None] | None = None
+        self._nearest_depth = -1
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The nearest miss of the last `solutions`, as far as they were asked for."""
+        if self._nearest is None:
+            return None
+        step, node, reason = self._nearest
+        if reason is None and step is not None:
+            wanted = f"`{step}`" if isinstance(step.operation, patterns.Function) else _article(str(step))
+            reason = f"is {_article(self._index.kind(node))}, not {wanted}"
+        return Attempt(
+            anchor=self._anchor, depth=self._nearest_depth, step=step, node=node.name, reason=reason or ""
+        )
 
     def solutions(self, anchor: fx.Node) -> Iterator[Region]:
         """The regions that end at a node, in the order of the alternatives of the pattern."""
         self._undo(0)
         self._anchor = anchor.name
-        self.attempt = None
+        self._nearest, self._nearest_depth = None, -1
         choices: list[tuple[Iterator[Goals], int]] = [(iter([(self._pattern.result, anchor, None)]), 0)]
         for _ in range(MOST_TRIES):
             if not choices:
@@ -101,7 +118,10 @@ class Search:
         """The lists of goals that remain, for each way in which the first goal can be met."""
         pattern, value, rest = goals
         if isinstance(pattern, patterns.Either):
-            return self._viable(self._options[id(pattern)], value, rest)
+            options = self._viable(pattern, value)
+            if len(options) != 1:
+                return tuple((option, value, rest) for option in options)
+            pattern = options[0]
         if isinstance(pattern, patterns.Constant):
             return () if isinstance(value, fx.Node) or not equal(value, pattern.value) else (rest,)
         if not isinstance(value, fx.Node):
@@ -116,30 +136,22 @@ class Search:
                 return self._same(name, value, rest) if self._index.is_value(value) else ()
             case patterns.Anything():
                 return (rest,)
+            case patterns.Either():
+                raise AssertionError("alternatives are flat")
 
-    def _viable(self, options: tuple[patterns.Pattern, ...], value: Operand, rest: Goals) -> Ways:
-        """The alternatives without the steps that are another operation than the node, as most are.
-
-        Such a step is told as a miss only where it comes first: else the one before it comes as near.
-        """
+    def _viable(self, either: patterns.Either, value: Operand) -> tuple[patterns.Pattern, ...]:
+        """The options that a value may be; a node that is another operation than all of them is a miss."""
         if not isinstance(value, fx.Node):
-            return tuple((option, value, rest) for option in options)
-        called = self._index.called.get(value.name, frozenset())
-        viable: list[Goals] = []
-        steps_only = True
-        for option in options:
-            if not isinstance(option, patterns.Step):
-                steps_only = False
-            elif (
-                not isinstance(option.operation, patterns.AnyOperation)
-                and option.operation.name not in called
-                and (steps_only or not viable)
-            ):
-                if not viable:
-                    self._miss_operation(option, value)
-                continue
-            viable.append((option, value, rest))
-        return tuple(viable)
+            return self._options[id(either)]
+        called = self._index.called[value.name]
+        key = (id(either), called)
+        known = self._sorted_out.get(key)
+        if known is None:
+            known = self._sorted_out[key] = _sort_out(self._options[id(either)], called)
+        missed, viable = known
+        if missed is not None:
+            self._miss(missed, value, None)
+        return viable
 
     def _same(self, name: str, value: fx.Node, rest: Goals) -> Ways:
         known = self._bound.get(name)
@@ -155,12 +167,14 @@ class Search:
         match step.operation:
             case patterns.Function(name=name):
                 if function_name(node) != name:
-                    return self._miss_operation(step, node)
-                return self._function(step, name, node, rest)
+                    return self._miss(step, node, None)
+                return self._function(step, node, rest)
             case patterns.ModuleClass(name=name):
-                calls = [c for c in self._index.calls.get(node.name, ()) if name in class_names(c.module_class)]
+                calls = [
+                    c for c in self._index.calls.get(node.name, ()) if name in class_names(c.module_class)
+                ]
                 if not calls:
-                    return self._miss_operation(step, node)
+                    return self._miss(step, node, None)
                 if len(calls) == 1:
                     return self._module(step, calls[0], node, rest)
                 return (goals for call in calls for goals in self._module(step, call, node, rest))
@@ -172,24 +186,20 @@ class Search:
                 return self._taken(step, node, covered, orders, rest)
 
     def _module(self, step: patterns.Step, call: ModuleCall, node: fx.Node, rest: Goals) -> Ways:
-        reason = step.attributes and attribute_miss(step.attributes, self._index.attributes(call.path))
-        if reason:
+        if step.attributes and (reason := attribute_miss(step.attributes, self._index.attributes(call.path))):
             return self._miss(step, node, reason)
         inputs = self._index.inputs(call)
         if len(inputs) < len(step.operands):
             return self._miss(step, node, f"takes {_values(len(inputs))}, not {len(step.operands)}")
         return self._taken(step, node, self._index.covered(call), (inputs[: len(step.operands)],), rest)
 
-    def _function(self, step: patterns.Step, name: str, node: fx.Node, rest: Goals) -> Ways:
-        reason = step.attributes and attribute_miss(step.attributes, arguments(node))
-        if reason:
+    def _function(self, step: patterns.Step, node: fx.Node, rest: Goals) -> Ways:
+        if step.attributes and (reason := attribute_miss(step.attributes, arguments(node))):
             return self._miss(step, node, reason)
-        values = self._index.operands(node)
-        fitting = values if len(values) == len(step.operands) else _fitting(values, len(step.operands))
-        if fitting is None:
-            return self._miss(step, node, f"takes {_values(len(values))}, not {len(step.operands)}")
-        anyhow = name in COMMUTATIVE and "alpha" not in node.kwargs
-        orders = dict.fromkeys(permutations(fitting)) if anyhow else (fitting,)
+        orders = self._index.orders(node, len(step.operands))
+        if not orders:
+            has = len(self._index.operands(node))
+            return self._miss(step, node, f"takes {_values(has)}, not {len(step.operands)}")
         return self._taken(step, node, (node.name,), orders, rest)
 
     def _taken(
@@ -201,18 +211,12 @@ class Search:
         rest: Goals,
     ) -> Ways:
         """The operands as goals in each order, with the step's nodes covered as long as they are pursued."""
-        if any(name in self._covered for name in covered):
+        if not self._covered.isdisjoint(covered):
             return self._miss(step, node, "is another step of the pattern already")
-        self._covered |= dict.fromkeys(covered)
+        self._covered.update(covered)
         self._trail.append(("", covered))
         self._depth += 1
-        ways: list[Goals] = []
-        for values in orders:
-            goals = rest
-            for operand, value in zip(reversed(step.operands), reversed(values), strict=True):
-                goals = (operand, value, goals)
-            ways.append(goals)
-        return tuple(ways)
+        return tuple(_together(step.operands, values, rest) for values in orders)
 
     def _undo(self, mark: int) -> None:
         while len(self._trail) > mark:
@@ -221,8 +225,7 @@ class Search:
                 del self._bound[name]
             else:
                 self._depth -= 1
-                for node in covered:
-                    del self._covered[node]
+                self._covered.difference_update(covered)
 
     def _region(self, anchor: fx.Node) -> Region | str:
         primary = self._pattern.inputs[0]
@@ -230,24 +233,48 @@ class Search:
             return f"does not reach `{_shown(primary)}`"
         inputs = dict.fromkeys(self._bound[n].name for n in self._pattern.inputs if n in self._bound)
         names = {n: self._bound[n].name for n in self._pattern.bindings if n in self._bound}
-        return make_region(self._index, self._covered.keys(), anchor.name, tuple(inputs), names)
+        return make_region(self._index, self._covered, anchor.name, tuple(inputs), names)
 
-    def _miss_operation(self, step: patterns.Step, node: fx.Node) -> tuple[()]:
-        if self.attempt is not None and self._depth <= self.attempt.depth:
-            return ()
-        wanted = f"`{step}`" if isinstance(step.operation, patterns.Function) else _article(str(step))
-        return self._miss(step, node, f"is {_article(self._index.kind(node))}, not {wanted}")
-
-    def _miss(self, step: patterns.Step | None, node: fx.Node, reason: str) -> tuple[()]:
-        if self.attempt is None or self._depth > self.attempt.depth:
-            self.attempt = Attempt(
-                anchor=self._anchor, depth=self._depth, step=step, node=node.name, reason=reason
-            )
+    def _miss(self, step: patterns.Step | None, node: fx.Node, reason: str | None) -> tuple[()]:
+        """Keeps the nearest miss; without a reason, the node is another operation."""
+        if self._depth > self._nearest_depth:
+            self._nearest_depth = self._depth
+            self._nearest = (step, node, reason)
         return ()
 
 
+def _together(operands: tuple[patterns.Pattern, ...], values: tuple[Operand, ...], rest: Goals) -> Goals:
+    """The operands and their values as goals, before the rest."""
+    for position in range(len(operands) - 1, -1, -1):
+        rest = (operands[position], values[position], rest)
+    return rest
+
+
+def _sort_out(
+    options: tuple[patterns.Pattern, ...], called: Collection[str]
+) -> tuple[patterns.Step | None, tuple[patterns.Pattern, ...]]:
+    """A step to tell as a miss, and the options without the steps that are another operation than the node.
+
+    Such a step is told only where it comes first: else the step before it comes at least as near.
+    """
+    viable: list[patterns.Pattern] = []
+    missed: patterns.Step | None = None
+    for option in options:
+        match option:
+            case patterns.Step(operation=patterns.Function(name=name) | patterns.ModuleClass(name=name)) if (
+                name not in called
+            ):
+                if not viable:
+                    missed = missed or option
+                elif not all(isinstance(other, patterns.Step) for other in viable):
+                    viable.append(option)
+            case _:
+                viable.append(option)
+    return missed, tuple(viable)
+
+
 def _flattened(pattern: patterns.Pattern) -> dict[int, tuple[patterns.Pattern, ...]]:
-    """The options of each alternative of a pattern, by its id, with those that are alternatives replaced by theirs."""
+    """The options of all alternatives of a pattern by id; for an option of several, those themselves."""
     found: dict[int, tuple[patterns.Pattern, ...]] = {}
 
     def options(either: patterns.Either) -> tuple[patterns.Pattern, ...]:
@@ -260,13 +287,6 @@ def _flattened(pattern: patterns.Pattern) -> dict[int, tuple[patterns.Pattern, .
         if isinstance(node, patterns.Either):
             options(node)
     return found
-
-
-def _fitting(values: tuple[Operand, ...], count: int) -> tuple[Operand, ...] | None:
-    """The operands that are meant where a step has so many: all, no parameters, or no numbers either."""
-    flowing = tuple(v for v in values if not isinstance(v, fx.Node) or v.op != "get_attr")
-    tensors = tuple(v for v in flowing if isinstance(v, fx.Node))
-    return next((found for found in (values, flowing, tensors) if len(found) == count), None)
 
 
 def _shown(name: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 
 from torch import fx, nn
 
 from theseus_fx.graph.trace import ModuleCall, Trace
-from theseus_fx.match.ops.names import Operand, function_name, operands
+from theseus_fx.match.ops.names import COMMUTATIVE, Operand, function_name, operands
 from theseus_fx.match.pattern import attributes_of, class_names
 
 _NO_VALUES = ("get_attr", "output")
@@ -28,7 +29,7 @@ class Index:
     """Nodes by the canonical name of the function that they call."""
     classes: Mapping[str, tuple[fx.Node, ...]] = field(repr=False)
     """Output nodes of module calls by the names of the class and of its bases."""
-    called: Mapping[str, Collection[str]] = field(repr=False)
+    called: Mapping[str, frozenset[str]] = field(repr=False)
     """The names of the function and of the classes that a pattern may use for a node, by node."""
     tensors: frozenset[str] = field(repr=False)
     """Nodes that are tensors or structures of tensors."""
@@ -36,6 +37,7 @@ class Index:
     """Module calls by their output node; the outermost first."""
     _inputs: dict[int, tuple[fx.Node, ...]] = field(default_factory=dict, repr=False)
     _operands: dict[str, tuple[Operand, ...]] = field(default_factory=dict, repr=False)
+    _orders: dict[tuple[str, int], tuple[tuple[Operand, ...], ...]] = field(default_factory=dict, repr=False)
     _covered: dict[int, frozenset[str]] = field(default_factory=dict, repr=False)
     _attributes: dict[str, Mapping[str, object]] = field(default_factory=dict, repr=False)
 
@@ -45,6 +47,25 @@ class Index:
             name = function_name(node) or ""
             self._operands[node.name] = operands(node, name, self.is_tensor)
         return self._operands[node.name]
+
+    def orders(self, node: fx.Node, count: int) -> tuple[tuple[Operand, ...], ...]:
+        """The orders in which a pattern may write the operands of a function call; none for another number.
+
+        They are all operands, those that are no parameters, or those that are no numbers either.
+        """
+        key = (node.name, count)
+        if key not in self._orders:
+            values = self.operands(node)
+            flowing = tuple(v for v in values if not isinstance(v, fx.Node) or v.op != "get_attr")
+            tensors = tuple(v for v in flowing if isinstance(v, fx.Node))
+            fitting = next((found for found in (values, flowing, tensors) if len(found) == count), None)
+            if fitting is None:
+                self._orders[key] = ()
+            elif function_name(node) in COMMUTATIVE and "alpha" not in node.kwargs:
+                self._orders[key] = tuple(dict.fromkeys(permutations(fitting)))
+            else:
+                self._orders[key] = (fitting,)
+        return self._orders[key]
 
     def is_tensor(self, node: fx.Node) -> bool:
         """Whether a node is a tensor, or a structure of tensors: no size, no device."""
@@ -147,7 +168,7 @@ def make_index(trace: Trace, model: nn.Module) -> Index:
         model=model,
         position={name: position for position, name in enumerate(trace.nodes)},
         functions={name: tuple(nodes) for name, nodes in functions.items()},
-        called=called,
+        called={name: frozenset(called[name]) for name in trace.nodes},
         tensors=tensors,
         classes={name: tuple(nodes) for name, nodes in classes.items()},
         calls={name: tuple(found) for name, found in calls.items()},
