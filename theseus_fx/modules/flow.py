@@ -65,6 +65,10 @@ def symbolic(x: Tensor) -> tuple[int | str, ...]:
     return tuple("batch" if size == PROBE_BATCH else size for size in x.shape)
 
 
+Known = dict[tuple[object, ...], object]
+"""What steps return on the meta device, by the step and what flows into it."""
+
+
 @dataclass(slots=True)
 class FlowBuilder:
     """Adds the steps of one replacement, in the order in which they are computed."""
@@ -75,6 +79,7 @@ class FlowBuilder:
     refuse: Refusal
     code: Mapping[str, Source] = field(default_factory=dict[str, Source])
     """The Python files of the spec, by their path as written."""
+    known: Known = field(default_factory=dict[tuple[object, ...], object])
     steps: list[Step] = field(default_factory=list[Step])
 
     def flow(self, expression: syntax.Expression, it: Flow, names: Mapping[str, object]) -> Flow:
@@ -247,7 +252,11 @@ class FlowBuilder:
         inputs = tuple(flow.wire for flow, _ in flows)
         step = Step(kind=written.kind, arguments=arguments, inputs=inputs, code=written.code)
         self._keeps_the_batch(written, step, tensors[0])
-        value = self._output(step, written, tensors)
+        geometry = tuple((x.shape, x.stride(), x.dtype) for x in tensors)
+        key = (step.kind, repr(dict(step.arguments)), step.code, self.dtype, geometry)
+        if key not in self.known:
+            self.known[key] = self._output(step, written, tensors)
+        value = self.known[key]
         self.steps.append(step)
         return Flow(len(self.steps) - 1, value)
 

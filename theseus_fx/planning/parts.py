@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
 from theseus_fx.graph.convention import convention_of
 from theseus_fx.graph.cost import module_flops
+from theseus_fx.graph.values import ValueInfo
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Spec
 from theseus_fx.match.matcher import Site
 from theseus_fx.modules.build import Boundary, build
+from theseus_fx.modules.flow import Known
 from theseus_fx.modules.recipe import PRIMARY, Recipe
 from theseus_fx.planning.plan import Part, Totals
 
@@ -24,6 +27,7 @@ def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
     """
     recipes: list[Recipe] = []
     problems: list[Diagnostic] = []
+    known: Known = {}
     for site in sites:
         boundary = Boundary(
             part=str(site),
@@ -41,6 +45,7 @@ def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
                     names=site.names,
                     definitions=spec.modules,
                     code=spec.code,
+                    known=known,
                 )
             )
         except Rejected as rejected:
@@ -61,13 +66,37 @@ def make_parts(
         sites: in execution order.
         recipes: of the sites.
     """
-    return tuple(_part(model, flops, site, recipe) for site, recipe in zip(sites, recipes, strict=True))
+    costs: list[_Cost] = []  # most parts have the replacement of another one
+    return tuple(
+        _part(model, flops, site, recipe, costs) for site, recipe in zip(sites, recipes, strict=True)
+    )
 
 
-def _part(model: nn.Module, flops: Mapping[str, int], site: Site, recipe: Recipe) -> Part:
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a replacement costs."""
+
+    recipe: Recipe
+    inputs: tuple[ValueInfo, ...]
+    parameters: int
+    flops: int
+
+
+def _cost(recipe: Recipe, inputs: tuple[ValueInfo, ...], known: list[_Cost]) -> _Cost:
+    """The cost of a recipe on inputs, counted unless it is known."""
+    for cost in known:
+        if cost.inputs == inputs and cost.recipe == recipe:
+            return cost
+    flops = module_flops(recipe.make(device="meta"), *inputs)
+    known.append(_Cost(recipe, inputs, recipe.parameter_count(), flops))
+    return known[-1]
+
+
+def _part(model: nn.Module, flops: Mapping[str, int], site: Site, recipe: Recipe, costs: list[_Cost]) -> Part:
     nodes = {PRIMARY: site.input_node, **{entry.name: entry.node for entry in site.inputs}}
     takes = tuple(nodes[name] for name in recipe.inputs)
     values = {entry.node: entry.value for entry in site.inputs}
+    cost = _cost(recipe, tuple(values[node] for node in takes), costs)
     return Part(
         name=site.name,
         rule=site.rule.name,
@@ -83,9 +112,9 @@ def _part(model: nn.Module, flops: Mapping[str, int], site: Site, recipe: Recipe
         output_shape=site.output.shape,
         recipe=recipe,
         parameters_before=_parameters_before(model, site),
-        parameters_after=recipe.parameter_count(),
+        parameters_after=cost.parameters,
         flops_before=sum(flops[node] for node in (site.region.nodes if site.region else (site.operation,))),
-        flops_after=module_flops(recipe.make(device="meta"), *(values[node] for node in takes)),
+        flops_after=cost.flops,
         region=site.region,
         modules=site.modules,
         attributes=site.attributes,
