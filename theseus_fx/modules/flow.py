@@ -13,7 +13,7 @@ from torch import Tensor
 from theseus_fx.lang import syntax
 from theseus_fx.lang.check_flow import holds_steps
 from theseus_fx.lang.code import Code, code_reference
-from theseus_fx.lang.diagnostics import Rejected
+from theseus_fx.lang.diagnostics import Rejected, first_line
 from theseus_fx.lang.evaluate import evaluate
 from theseus_fx.lang.names import names_in
 from theseus_fx.lang.source import Source, Span
@@ -276,7 +276,7 @@ class FlowBuilder:
                 warnings.filterwarnings("ignore", "Initializing zero-element tensors")
                 module = step.make().to(self.dtype).eval()
         except Exception as error:
-            raise self.refuse(written.span, f"`{step}` cannot be made", _first_line(error)) from error
+            raise self.refuse(written.span, f"`{step}` cannot be made", first_line(error)) from error
         if any(p.numel() == 0 for p in module.parameters()):
             raise self.refuse(written.span, f"`{step}` has a parameter without elements", "")
         try:
@@ -286,7 +286,7 @@ class FlowBuilder:
             flowing = "a value" if len(tensors) == 1 else "values"
             shapes = " and ".join(shown(symbolic(x)) for x in tensors)
             message = f"`{step.kind}` does not accept {flowing} of shape {shapes}"
-            raise self.refuse(written.span, message, _first_line(error)) from error
+            raise self.refuse(written.span, message, first_line(error)) from error
         if not _holds_tensors(value):
             raise self.refuse(written.span, f"`{step.kind}` returns a {type(value).__name__}, no tensor", "")
         return value
@@ -324,8 +324,3 @@ def _holds_tensors(value: object) -> bool:
     if isinstance(value, tuple | list):
         return any(_holds_tensors(inner) for inner in cast("Sequence[object]", value))
     return isinstance(value, Tensor)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
