@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torch import fx
+
 from theseus_fx.graph.trace import ModuleCall, Trace
 from theseus_fx.match.ops.index import Index, tensor_nodes
 
@@ -62,7 +64,9 @@ def make_region(
         for user in trace.node(name).users:
             if name != output and user.name not in nodes:
                 return f"has `{name}` inside, which `{user.name}` uses outside"
-    around = dict.fromkeys(node for name in ordered for node in trace.node(name).all_input_nodes)
+    around: dict[fx.Node, None] = {}
+    for name in ordered:
+        around |= dict.fromkeys(trace.node(name).all_input_nodes)
     entering = [n for n in around if n.name not in nodes and n.name not in inputs]
     others = [n.name for n in entering if n.op != "get_attr" and index.is_tensor(n)]
     others.sort(key=index.position.__getitem__)
