@@ -82,7 +82,7 @@ def _part(model: nn.Module, flops: Mapping[str, int], site: Site, recipe: Recipe
         input_shape=site.input.shape,
         output_shape=site.output.shape,
         recipe=recipe,
-        parameters_before=_parameters_before(model, site),
+        parameters_before=parameters_of(model, site),
         parameters_after=recipe.parameter_count(),
         flops_before=sum(flops[node] for node in (site.region.nodes if site.region else (site.operation,))),
         flops_after=module_flops(recipe.make(device="meta"), *(values[node] for node in takes)),
@@ -115,7 +115,7 @@ def inside(path: str, parts: Sequence[Part] | Sequence[Site]) -> bool:
     return any(path == gone or path.startswith(f"{gone}.") for part in parts for gone in part.modules)
 
 
-def _parameters_before(model: nn.Module, site: Site) -> int:
+def parameters_of(model: nn.Module, site: Site) -> int:
     """The parameters that go with a part, shared ones once."""
     held = [p for path in site.modules for p in model.get_submodule(path).parameters()]
     held += [p for name, p in model.named_parameters() if name in site.attributes]

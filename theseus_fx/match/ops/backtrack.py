@@ -17,7 +17,7 @@ from theseus_fx.graph.trace import ModuleCall
 from theseus_fx.lang import operations as patterns
 from theseus_fx.lang.evaluate import equal
 from theseus_fx.match.ops.index import Index
-from theseus_fx.match.ops.names import COMMUTATIVE, Operand, arguments, function_name
+from theseus_fx.match.ops.names import COMMUTATIVE, Operand, arguments, canonical, function_name
 from theseus_fx.match.ops.regions import Region, make_region
 from theseus_fx.match.pattern import attribute_miss, class_names
 
@@ -158,7 +158,7 @@ class Search:
     def _function(
         self, anchor: fx.Node, step: patterns.Step, name: str, node: fx.Node, rest: Goals
     ) -> Iterator[Goals]:
-        if function_name(node) != name:
+        if function_name(node) != canonical(name):
             self._miss(anchor, step, node, f"is {_article(self._index.kind(node))}, not `{name}`")
             return
         if step.attributes and (reason := attribute_miss(step.attributes, arguments(node))):
@@ -169,7 +169,7 @@ class Search:
         if fitting is None:
             self._miss(anchor, step, node, f"takes {_values(len(values))}, not {len(step.operands)}")
             return
-        anyhow = name in COMMUTATIVE and "alpha" not in node.kwargs
+        anyhow = canonical(name) in COMMUTATIVE and "alpha" not in node.kwargs
         orders = dict.fromkeys(permutations(fitting)) if anyhow else (fitting,)
         for order in orders:
             yield from self._taken(anchor, step, node, frozenset({node.name}), order, rest)
