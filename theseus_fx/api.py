@@ -30,6 +30,7 @@ from theseus_fx.run.folder import create, first_free, locked, read_json
 from theseus_fx.run.guide import default_cache
 from theseus_fx.run.interrupt import StopRequest, stop_on_interrupt
 from theseus_fx.run.refusals import check_supported
+from theseus_fx.run.samples import check_samples
 from theseus_fx.run.session import Session
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -126,6 +127,7 @@ def run_plan(
     chosen = environment.choose_device(device)
     base = _folder_of(made.spec)
     source = data or _open(made.spec, base)
+    check_samples(made, source)
     stem = "conversion" if made.spec.source.path is None else made.spec.source.path.stem
     folder = create(Path(out) if out is not None else first_free(Path("runs"), stem))
     session = _session(folder, chosen, seed, observer)
