@@ -53,3 +53,14 @@ def test_it_is_trained_converted_compared_saved_and_loaded() -> None:
     assert expected.logits.shape == (5, 10)
     assert torch.equal(loaded.logits, expected.logits)
     assert theseus_fx.resume("run").summary == done.summary
+
+
+def test_a_fit_looks_at_the_guide_s_logits() -> None:
+    spec = SPEC.replace("START", "fit(samples = 128, metric = logits)").replace(
+        "match ViTMLP as m  expect 2", 'match Linear as m in "classifier"  expect 1'
+    )
+    spec = spec.replace("m.out.shape[2]", "m.out.features").replace("compare naive, random_start\n", "")
+    done = theseus_fx.convert(None, spec, out="run", device="cpu")
+    (stage,) = done.summary["stages"]
+    assert (stage["start"], stage["steps"]) == ("fit", 2)
+    assert stage["taps"]["mlp[1]"]["before"] > 0.5  # the fit's, before a step is taken
