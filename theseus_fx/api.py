@@ -15,8 +15,9 @@ from theseus_fx.data.source import DataSource
 from theseus_fx.data.tasks import check_classes, check_kind, check_vocabulary
 from theseus_fx.lang import loader
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
+from theseus_fx.lang.source import Source
 from theseus_fx.lang.spec import Spec
-from theseus_fx.models.from_python import trusting
+from theseus_fx.models.from_python import Trust, trusting
 from theseus_fx.models.resolve import build, notes
 from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.planner import make_plan
@@ -29,6 +30,7 @@ from theseus_fx.run.folder import create, first_free, locked, read_json
 from theseus_fx.run.guide import default_cache
 from theseus_fx.run.interrupt import StopRequest, stop_on_interrupt
 from theseus_fx.run.refusals import check_supported
+from theseus_fx.run.samples import check_samples
 from theseus_fx.run.session import Session
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -40,7 +42,7 @@ def plan(
     model: nn.Module | None = None,
     data: DataSource | None = None,
     set: Mapping[str, str] | None = None,  # noqa: A002 - the command line's word
-    trust: bool = False,
+    trust: Trust = False,
 ) -> Plan:
     """Compiles a spec against its guide; reads no weights and no data, needs no network.
 
@@ -50,7 +52,8 @@ def plan(
             changed, and may be on the meta device.
         data: a data source of yours, which declares the inputs where the spec has no `data` and no `input`.
         set: values for params of the spec, as text.
-        trust: whether Python files that the spec names (`python("models.py").MyNet`) may be run.
+        trust: whether Python files that the spec names (`python("models.py").MyNet`) may be run; a function
+            is asked with the source of each.
 
     Raises:
         Rejected: every mistake of the first phase that has one; `error.diagnostics` are values.
@@ -70,7 +73,7 @@ def convert(
     set: Mapping[str, str] | None = None,  # noqa: A002
     observer: Observer | None = None,
     cache: Path | None = None,
-    trust: bool = False,
+    trust: Trust = False,
 ) -> Conversion:
     """Plans and runs a conversion: the same as `theseus-fx run`.
 
@@ -117,13 +120,14 @@ def run_plan(
     device: Device = "auto",
     observer: Observer | None = None,
     cache: Path | None = None,
-    trust: bool = False,
+    trust: Trust = False,
 ) -> Conversion:
     """Carries out a plan in a new folder; arguments as for `convert`."""
     check_supported(made)
     chosen = environment.choose_device(device)
     base = _folder_of(made.spec)
     source = data or _open(made.spec, base)
+    check_samples(made, source)
     stem = "conversion" if made.spec.source.path is None else made.spec.source.path.stem
     folder = create(Path(out) if out is not None else first_free(Path("runs"), stem))
     session = _session(folder, chosen, seed, observer)
@@ -145,7 +149,7 @@ def resume(
     data: DataSource | None = None,
     observer: Observer | None = None,
     cache: Path | None = None,
-    trust: bool = False,
+    trust: Trust = False,
 ) -> Conversion:
     """Goes on with a run that was stopped or killed; a finished one gives its result again.
 
@@ -173,7 +177,7 @@ def resume(
         return _carry_out(made, session, source, model, cache, threads=run["threads"])
 
 
-def load(folder: str | Path, *, guide: nn.Module | None = None, trust: bool = False) -> nn.Module:
+def load(folder: str | Path, *, guide: nn.Module | None = None, trust: Trust = False) -> nn.Module:
     """The converted model of a finished run: an ordinary `nn.Module`, on the CPU, in eval mode.
 
     Args:
@@ -188,7 +192,21 @@ def load(folder: str | Path, *, guide: nn.Module | None = None, trust: bool = Fa
         return load_model(Path(folder), guide=guide)
 
 
-def open_plan(path: str | Path, *, trust: bool = False) -> Plan:
+def kept_code(folder: str | Path) -> tuple[Source, ...]:
+    """The Python files that a run has kept, which `resume` would run; none of them is run here.
+
+    Raises:
+        Rejected: THX703 where there is no run.
+    """
+    folder = Path(folder)
+    read_json(folder / "run.json")
+    begun = read_json(folder / "plan.json")
+    files = [(file["path"], file["text"]) for file in begun["spec"]["files"]]
+    kept = loader.reload(files, assignments=begun["spec"]["assignments"], guide_required=False)
+    return tuple(kept.code.values())
+
+
+def open_plan(path: str | Path, *, trust: Trust = False) -> Plan:
     """A saved plan, made again from the same spec and model and found equal.
 
     Args:

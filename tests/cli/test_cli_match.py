@@ -12,16 +12,16 @@ from command_line import TINY, Command
 from theseus_fx.inspection.rules import SCHEMA
 
 KEYS = {
-    "": "kind schema spec guide rules uncovered diagnostics",
+    "": "kind schema spec guide target rules pairs uncovered diagnostics",
     "guide": "model inputs parameters flops",
-    "rules.0": "name pattern expect found sites nearest",
-    "rules.0.sites.0": "name path class node input_shape output_shape parameters flops",
-    "rules.1.nearest.0": "count path class node step reason paths",
+    "rules.0": "name matches pattern expect found sites nearest",
+    "rules.0.sites.0": "name path class node input_shape output_shape parameters flops modules operations",
+    "rules.1.nearest.0": "count path class node matched step reason paths",
     "uncovered": "parameters flops share groups",
     "uncovered.share": "parameters flops",
     "uncovered.groups.0": "kind name count parameters flops share paths",
 }
-"""Every object of schema 1 and its keys in order. A change here is a change of `SCHEMA`."""
+"""Every object of schema 2 and its keys in order. A change here is a change of `SCHEMA`."""
 
 FAILS = TINY.replace(
     "schedule",
@@ -50,7 +50,8 @@ def at(value: Any, path: str) -> Any:
 
 def test_the_keys_of_the_schema(command: Command, failing: Path) -> None:
     facts = json.loads(command("match", failing, "--json").out)
-    assert (facts["kind"], facts["schema"], SCHEMA) == ("theseus-fx match", 1, 1)
+    assert (facts["kind"], facts["schema"], SCHEMA) == ("theseus-fx match", 2, 2)
+    assert (facts["target"], facts["pairs"]) == (None, [])
     for path, keys in KEYS.items():
         assert [*at(facts, path)] == keys.split()
 

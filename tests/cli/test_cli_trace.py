@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from command_line import Command
 
-from theseus_fx.inspection.outline import SCHEMA
+from theseus_fx.graph.trace import trace
+from theseus_fx.inspection.outline import SCHEMA, outline
+from theseus_fx.inspection.subject import subject
+from theseus_fx.match.ops.index import make_index
+from theseus_fx.match.ops.names import canonical
 
 KEYS = {
     "": "kind schema model class inputs output parameters flops tree demoted",
@@ -147,3 +151,45 @@ def test_help_has_an_example(command: Command) -> None:
     said = command("trace", "--help")
     assert said.code == 0
     assert "theseus-fx trace" in said.out
+
+
+@pytest.mark.parametrize(
+    ("model", "meant"),
+    [
+        ("resnet18", "torchvision.resnet18"),
+        ("resnet81", "torchvision.resnet18"),
+        ("smal_resnet", "small_resnet"),
+        ("torchvison.resnet18", "torchvision"),
+    ],
+)
+def test_a_forgotten_library_is_proposed(command: Command, model: str, meant: str) -> None:
+    said = command("trace", model)
+    assert f"= help: did you mean `{meant}`?" in said.err
+
+
+@pytest.mark.parametrize(
+    "model", ["small_resnet", "transformers.GPT2LMHeadModel(n_layer = 1)", "torchvision.swin_t"]
+)
+def test_operations_have_the_names_that_patterns_match(command: Command, model: str) -> None:
+    found = subject(model)
+    index = make_index(trace(found.model, found.inputs), found.model)
+    operations = [e for e in lines(outline(found).as_json()["tree"]) if e["kind"] != "module"]
+    assert operations
+    for operation in operations:
+        assert operation["name"] == canonical(operation["name"])
+        if operation["node"] in index.tensors:
+            assert operation["node"] in {node.name for node in index.functions[operation["name"]]}
+
+
+def test_the_target_of_a_spec_is_traced_on_the_guide_s_inputs(command: Command) -> None:
+    spec = Path(__file__).resolve().parents[2] / "specs" / "resnet50_to_resnet18.thx"
+    guide = json.loads(command("trace", spec, "--depth", "0", "--json").out)
+    target = json.loads(command("trace", spec, "--network", "target", "--depth", "0", "--json").out)
+    assert (guide["parameters"], target["parameters"]) == (25_557_032, 11_689_512)
+    assert guide["inputs"] == target["inputs"]
+
+
+def test_a_spec_without_a_target_has_no_other_network(command: Command, tiny: Path) -> None:
+    said = command("trace", tiny, "--network", "target")
+    assert (said.code, "THX207" in said.err) == (1, True)
+    assert command("trace", "small_resnet", "--network", "target").code == 2

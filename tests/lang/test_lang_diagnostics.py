@@ -26,10 +26,10 @@ def test_golden_text_with_labels_in_two_sources() -> None:
         "error[THX206]: `lr` is set twice\n"
         " --> spec.thx:3:3\n"
         "  |\n"
-        "3 |   lr = 2e-3\n"
-        "  |   ^^ again here\n"
         "2 |  lr = 1e-3\n"
         "  |  -- first here\n"
+        "3 |   lr = 2e-3\n"
+        "  |   ^^ again here\n"
         " ::: std/used.thx:2:8\n"
         "  |\n"
         "2 | module A() = relu\n"
@@ -130,3 +130,15 @@ def test_every_code_has_a_page() -> None:
         assert page.title
         assert page.title[0].islower() or not page.title[0].isalpha()
         assert page.explanation.endswith(".")
+
+
+def test_a_file_is_shown_once_and_its_lines_in_order() -> None:
+    labels = (Label(USED.span(17, 18), "b"), Label(SPEC.span(11, 13), "c"), Label(SPEC.span(11, 15), "d"))
+    found = Diagnostic(code="THX403", message="m", primary=Label(SPEC.span(23, 25), "a"), secondary=labels)
+    shown = found.render().splitlines()
+    assert [line for line in shown if "-->" in line or ":::" in line] == [
+        " --> spec.thx:3:3", " ::: std/used.thx:2:8",
+    ]  # fmt: skip
+    assert [line.rpartition(" ")[2] for line in shown if set("^-") & set(line[4:]) and "|" in line] == [
+        *("1e-3", "c", "1e-3", "d", "2e-3", "a"), "b",
+    ]  # fmt: skip

@@ -1,16 +1,48 @@
-"""What no rule covers: the modules with parameters and the operations with a cost outside of every site."""
+"""What nothing covers: the modules with parameters and the operations with a cost outside of every site."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import nn
 
 from theseus_fx.graph.trace import Trace
+from theseus_fx.inspection.calls import Calls
 from theseus_fx.match.matcher import Site
-from theseus_fx.planning.parts import held_by, inside
+from theseus_fx.match.windows import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covered:
+    """What goes when all parts are replaced, or what windows hold."""
+
+    modules: frozenset[str] = frozenset()
+    """Paths; what is inside of a module is covered with it."""
+    operations: frozenset[str] = frozenset()
+    """Nodes."""
+    attributes: frozenset[str] = frozenset()
+    """Parameters of other modules, by name."""
+
+    def holds(self, path: str) -> bool:
+        """Whether a module is covered."""
+        pieces = path.split(".")
+        return any(".".join(pieces[:n]) in self.modules for n in range(1, len(pieces) + 1))
+
+
+def by_sites(sites: Sequence[Site]) -> Covered:
+    """What the sites of rules cover."""
+    return Covered(
+        modules=frozenset(path for site in sites for path in site.modules),
+        operations=frozenset(node for site in sites if site.region for node in site.region.nodes),
+        attributes=frozenset(name for site in sites for name in site.attributes),
+    )
+
+
+def by_windows(windows: Iterable[Window]) -> Covered:
+    """What the blocks of windows cover."""
+    return Covered(modules=frozenset(block.path for window in windows for block in window))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,12 +60,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What the rules leave."""
+    """What is left of a network."""
 
     groups: tuple[Group, ...]
     """Those with the most FLOPs first, then those with the most parameters."""
     parameters: int
-    """Of the whole guide, shared ones once."""
+    """Of the whole network, shared ones once."""
     flops: int
 
     def as_json(self) -> dict[str, Any]:
@@ -64,36 +96,32 @@ class Coverage:
         }
 
 
-def coverage(
-    model: nn.Module, traced: Trace, flops: Mapping[str, int], names: Mapping[str, str], sites: Sequence[Site]
-) -> Coverage:
-    """What lies outside of every site.
+def coverage(model: nn.Module, traced: Trace, flops: Mapping[str, int], covered: Covered) -> Coverage:
+    """What is not covered.
 
     Args:
-        model: the guide.
+        model: the network.
         traced: its trace.
         flops: forward FLOPs of one sample, by node.
-        names: what to call the operation of a node.
-        sites: of all rules.
+        covered: by sites or by windows.
     """
     groups: dict[tuple[str, str], Group] = {}
-    holders = _holders(model, traced)
-    for path, parameters in _own_parameters(model, sites):
+    calls, holders = Calls(traced), _holders(model, traced)
+    for path, parameters in _own_parameters(model, covered):
         holder = holders[path]
         group = _group(groups, "module", type(model.get_submodule(holder)).__name__)
         group.count += holder not in group.paths
         group.paths.setdefault(holder)
         group.parameters += parameters
     parametrised = {path for group in groups.values() for path in group.paths}
-    replaced = {node for site in sites if site.region for node in site.region.nodes}
     for node, owner in traced.owners.items():
         call = traced.calls[owner]
-        if not flops[node] or node in replaced or inside(call.path, sites):
+        if not flops[node] or node in covered.operations or covered.holds(call.path):
             continue
         if call.path in parametrised:
             _group(groups, "module", call.module_class.__name__).flops += flops[node]
         else:
-            group = _group(groups, "operation", names[node])
+            group = _group(groups, "operation", calls.operation(node).name)
             group.count += 1
             group.paths.setdefault(call.path)
             group.flops += flops[node]
@@ -106,11 +134,12 @@ def _group(groups: dict[tuple[str, str], Group], kind: Literal["module", "operat
     return groups.setdefault((kind, name), Group(kind=kind, name=name))
 
 
-def _own_parameters(model: nn.Module, sites: Sequence[Site]) -> Iterator[tuple[str, int]]:
-    """The modules outside of the sites that have parameters of their own, and how many; shared ones once."""
-    seen = {identity for site in sites for identity in held_by(model, site)}
+def _own_parameters(model: nn.Module, covered: Covered) -> Iterator[tuple[str, int]]:
+    """The modules not covered that have parameters of their own left, and how many; shared ones once."""
+    seen = {id(p) for path in covered.modules for p in model.get_submodule(path).parameters()}
+    seen |= {id(p) for name, p in model.named_parameters() if name in covered.attributes}
     for path, module in model.named_modules():
-        if inside(path, sites):
+        if covered.holds(path):
             continue
         own = [p for p in module.parameters(recurse=False) if id(p) not in seen]
         seen.update(map(id, own))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
@@ -43,7 +44,7 @@ class Choice:
     flops: int
 
 
-def draft(text: str, template: Template) -> str:
+def draft(text: str, template: Template, *, inputs: Sequence[str] = (), folder: Path | None = None) -> str:
     """The text of a spec for a model, which can be planned as it is.
 
     The rule takes the class of modules that costs most, without the last layer, and of the next class where
@@ -52,13 +53,15 @@ def draft(text: str, template: Template) -> str:
     Args:
         text: a model as in a `guide` sentence.
         template: what the parts become.
+        inputs: its inputs as in `input` sentences; none: the usual ones.
+        folder: of the spec, where a Python file that the model names lies; None: the working directory.
 
     Raises:
         Rejected: what is wrong with the model; THX401 where it has no part that the template fits.
     """
-    asked = subject(text)
+    asked = subject(text, inputs, folder=folder)
     given = _guide_text(asked)
-    found = replace(subject(given), name=given)
+    found = replace(subject(given, inputs, folder=folder), name=given)
     traced = trace(found.model, found.inputs)
     data = data_sentences(found, traced.value(traced.output).shape)
     reasons: list[str] = []
@@ -72,7 +75,7 @@ def draft(text: str, template: Template) -> str:
             norms=_norms(found.model),
             trained=found.invocation.name.count(".") == 0,
         )
-        problem = _problem(drafted, found)
+        problem = _problem(drafted, found, folder or Path.cwd())
         if problem is None:
             return drafted
         reasons.append(f"{choice.class_name}: {problem}")
@@ -176,10 +179,10 @@ def _norms(model: nn.Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys(classes))
 
 
-def _problem(text: str, found: Subject) -> str | None:
+def _problem(text: str, found: Subject, folder: Path) -> str | None:
     """Why a draft cannot be planned, or None where it can."""
     try:
-        spec = loader.loads(text, name="draft.thx")
+        spec = loader.loads(text, name="draft.thx", folder=folder)
         if spec.data is not None:
             check_classes(spec.task, declared_classes(spec.data))
         batch = None if spec.data is None else declared_batch(spec.data)

@@ -35,7 +35,8 @@ def data_sentences(found: Subject, output: Sequence[int | str]) -> DataSentences
         output: the shape of what it returns.
     """
     size = _image_size(found.inputs)
-    if found.invocation.name.startswith("transformers.") or size is None or len(output) != 2:
+    own = found.invocation.code is not None or found.invocation.name.startswith("transformers.")
+    if own or size is None or len(output) != 2:
         return _NONE
     classes = output[1]
     if not isinstance(classes, int):

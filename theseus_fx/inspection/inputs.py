@@ -33,6 +33,15 @@ def usual_inputs(invocation: Invocation, model: nn.Module) -> tuple[InputSpec, .
     Raises:
         Rejected: THX207 where the model takes something else; it has to be declared then.
     """
+    if invocation.code is not None:
+        raise Rejected(
+            Diagnostic(
+                code="THX207",
+                message=f"nothing says what `{invocation.name}` takes",
+                primary=Label(invocation.span),
+                help=("write `--input 'image: f32[batch, 3, 224, 224]'`, or an `input` sentence in a spec",),
+            )
+        )
     library = invocation.name.rpartition(".")[0]
     if library == "torchvision":
         return (_image("image", 3, _torchvision_size(invocation)),)

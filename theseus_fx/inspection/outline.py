@@ -31,12 +31,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import fx, nn
+from torch import nn
 
 from theseus_fx.graph.cost import forward_flops
 from theseus_fx.graph.trace import ModuleCall, Trace, trace
 from theseus_fx.graph.values import InputSpec, ValueInfo
-from theseus_fx.inspection.calls import Calls
+from theseus_fx.inspection.calls import Calls, operation_name
 from theseus_fx.inspection.subject import Subject
 from theseus_fx.match.pattern import attributes_of, class_names
 
@@ -168,13 +168,6 @@ def outline(subject: Subject) -> Outline:
         output=Value(node=traced.output, info=traced.value(traced.output)),
         root=builder.module(0),
     )
-
-
-def operation_name(node: fx.Node) -> str:
-    """What a pattern calls the function or method of a node."""
-    if isinstance(node.target, str):
-        return node.target
-    return getattr(node.target, "__name__", str(node.target)).strip("_")
 
 
 class _Builder:

@@ -12,11 +12,12 @@ from theseus_fx.lang.check_calls import invocation
 from theseus_fx.lang.check_training import check_training
 from theseus_fx.lang.check_values import WRONG, constant
 from theseus_fx.lang.code import PYTHON, Code, code_reference
-from theseus_fx.lang.diagnostics import did_you_mean, near_names
+from theseus_fx.lang.diagnostics import near_names
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
 from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import Guide, Input, Invocation, Target, Task, Value
+from theseus_fx.lang.torchvision_names import TORCHVISION
 
 Settings = Mapping[str, syntax.Setting]
 
@@ -121,8 +122,7 @@ def _model(found: Findings, expression: syntax.Expression, what: str) -> Invocat
         return invocation(found, expression, words.ZOO[name])
     if library in words.LIBRARIES and rest:
         return _library_model(found, expression)
-    known = [*words.ZOO, *words.LIBRARIES, PYTHON]
-    near = did_you_mean(library, known) if library not in known and near_names(library, known) else ()
+    near = _near_models(name, library)
     libraries = (f"`{lib}.NAME`" for lib in words.LIBRARIES)
     listed = ", ".join([*(f"`{zoo}`" for zoo in words.ZOO), *libraries, f'`{PYTHON}("file.py").NAME`'])
     found.note(
@@ -132,6 +132,18 @@ def _model(found: Findings, expression: syntax.Expression, what: str) -> Invocat
         help=near or [f"models are {listed}"],
     )
     return None
+
+
+def _near_models(name: str, library: str) -> tuple[str, ...]:
+    """What a name may have meant; first the model of torchvision of this very name."""
+    known = [*words.ZOO, *words.LIBRARIES, PYTHON]
+    if name in TORCHVISION:
+        return (f"did you mean `torchvision.{name}`?",)
+    if library in known:
+        return ()
+    whole = {model: f"torchvision.{model}" for model in TORCHVISION if library == name}
+    near = near_names(library, [*known, *whole], most=1)
+    return tuple(f"did you mean `{whole.get(found, found)}`?" for found in near)
 
 
 def _library_model(found: Findings, call: syntax.Call) -> Invocation | None:

@@ -42,7 +42,10 @@ def code_paths(document: syntax.Document) -> Iterator[syntax.Text]:
     """The paths of all Python files that a document names, in order, each as often as it is named."""
     for node in document.statements:
         match node:
-            case syntax.Guide(model=syntax.Call(function=expression)):
+            case (
+                syntax.Guide(model=syntax.Call(function=expression))
+                | syntax.Target(model=syntax.Call(function=expression))
+            ):
                 pass
             case syntax.ModuleDefinition(body=expression):
                 pass

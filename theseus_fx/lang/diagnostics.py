@@ -67,20 +67,19 @@ class Diagnostic:
         }
 
     def render(self) -> str:
-        """The diagnostic for a person, as plain text with source lines and carets."""
+        """The diagnostic for a person, as plain text with source lines and carets.
+
+        The file of the place to blame comes first; the lines of one file stand in their order in it.
+        """
         lines = [f"{self.severity.value}[{self.code}]: {_printable(self.message)}"]
         labels = [(self.primary, "^")] if self.primary is not None else []
         labels += [(label, "-") for label in self.secondary]
         width = max((len(str(label.span.position[0])) for label, _ in labels), default=1)
-        shown = None
-        for label, mark in labels:
-            source = label.span.source
-            if source is not shown:
-                arrow = "-->" if shown is None else ":::"
-                lines.append(f"{' ' * width}{arrow} {_printable(str(label.span))}")
-                lines.append(f"{' ' * width} |")
-                shown = source
-            lines += _excerpt(label, mark, width)
+        for number, (first, *more) in enumerate(_by_source(labels)):
+            lines.append(f"{' ' * width}{'-->' if number == 0 else ':::'} {_printable(str(first[0].span))}")
+            lines.append(f"{' ' * width} |")
+            for label, mark in sorted((first, *more), key=lambda labelled: labelled[0].span.position[0]):
+                lines += _excerpt(label, mark, width)
         lines += [f"{' ' * width} = help: {_printable(text)}" for text in self.help]
         return "\n".join(lines)
 
@@ -119,6 +118,14 @@ def did_you_mean(word: str, known: Sequence[str], *, what: str = "") -> tuple[st
 def _alternatives(names: Sequence[str]) -> str:
     quoted = [f"`{name}`" for name in names]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def _by_source(labels: Sequence[tuple[Label, str]]) -> list[list[tuple[Label, str]]]:
+    """The labels of each source, in the order in which the sources are first named."""
+    groups: dict[int, list[tuple[Label, str]]] = {}
+    for labelled in labels:
+        groups.setdefault(id(labelled[0].span.source), []).append(labelled)
+    return list(groups.values())
 
 
 def _excerpt(label: Label, mark: str, width: int) -> list[str]:

@@ -97,6 +97,15 @@ def read(path: Path, *, name: str | None = None) -> Source:
     return _read(path, name or str(path), None)
 
 
+def read_named(path: syntax.Text, folder: Path) -> Source:
+    """A file that a text of the language names, looked for in a folder and among the shipped specs.
+
+    Raises:
+        Rejected: THX001 or THX002 at that place.
+    """
+    return _find(path, folder)
+
+
 def _read(path: Path, name: str, label: Label | None) -> Source:
     try:
         raw = path.read_bytes()

@@ -18,6 +18,7 @@ from theseus_fx.match.alike import merged
 from theseus_fx.match.claims import Claim, boundary_problems, overlaps
 from theseus_fx.match.globs import unused
 from theseus_fx.match.inputs import PartInput, input_names, inputs_of, value_names
+from theseus_fx.match.ops.backtrack import Attempt
 from theseus_fx.match.ops.index import Index, make_index
 from theseus_fx.match.ops.regions import Region
 from theseus_fx.match.pattern import Miss, attributes_of, miss
@@ -92,7 +93,9 @@ class Survey:
     sites: tuple[Site, ...]
     """All matches that are parts, in execution order."""
     misses: Mapping[str, tuple[Miss, ...]]
-    """By rule, why every other call did not match."""
+    """By rule over modules, why every other call did not match."""
+    attempts: Mapping[str, tuple[Attempt, ...]]
+    """By rule over operations, where its pattern could have ended and did not."""
     problems: tuple[Diagnostic, ...]
     """What forbids a plan."""
 
@@ -124,13 +127,16 @@ def survey(spec: Spec, model: nn.Module, trace: Trace) -> Survey:
     problems: list[Diagnostic] = []
     claims: list[Claim] = []
     missed: dict[str, tuple[Miss, ...]] = {}
+    attempts: dict[str, tuple[Attempt, ...]] = {}
     regions: list[RegionClaim] = []
     index = make_index(trace, model) if any(map(matches_operations, spec.rules)) else None
     paths = [path for path, _ in model.named_modules()]
     for rule in spec.rules:
         wrong = [*unused((*rule.within, *rule.keep), paths)]
         if index is not None and matches_operations(rule):
-            regions += region_claims(rule, spec, index, _region_where(spec, index), wrong)
+            matched_regions = region_claims(rule, spec, index, _region_where(spec, index), wrong)
+            regions += matched_regions.claims
+            attempts[rule.name] = matched_regions.attempts
             problems += wrong
             continue
         found, misses = _find(rule, spec, model, trace, wrong)
@@ -160,7 +166,7 @@ def survey(spec: Spec, model: nn.Module, trace: Trace) -> Survey:
             sites.append(_site(claim, number, spec, model, trace))
         elif index is not None:
             sites.append(_region_site(claim, number, spec, index))
-    return Survey(sites=tuple(sites), misses=missed, problems=merged(problems))
+    return Survey(sites=tuple(sites), misses=missed, attempts=attempts, problems=merged(problems))
 
 
 def _in_order(

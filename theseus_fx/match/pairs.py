@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
-from theseus_fx.lang.spec import At, By, Each, Every, Pair, Spec, Split, Windows
+from theseus_fx.lang.spec import At, By, Each, Every, Pair, Side, Spec, Split, Windows
 from theseus_fx.match.blocks import Block, Network, blocks_of
 from theseus_fx.match.windows import Window, at, every, group_key, groups, split
 
@@ -33,6 +33,45 @@ class Matches:
     """Names of the guide's blocks that are in no window."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideFound:
+    """What one side of a pair found in its network."""
+
+    blocks: tuple[Block, ...] = ()
+    windows: tuple[Window, ...] = ()
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The names of the blocks that are in no window."""
+        taken = {block.name for window in self.windows for block in window}
+        return tuple(block.name for block in self.blocks if block.name not in taken)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairFound:
+    """What one pair found, whether or not its two sides fit."""
+
+    pair: Pair
+    guide: SideFound
+    target: SideFound
+
+    def matches(self) -> Iterator[Match]:
+        """The windows that have one on the other side."""
+        windows = zip(self.guide.windows, self.target.windows, strict=False)
+        for number, (of_guide, of_target) in enumerate(windows, 1):
+            yield Match(name=f"{self.pair.name}[{number}]", pair=self.pair, guide=of_guide, target=of_target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairSurvey:
+    """What the pairs of a spec find, whether or not it can be planned."""
+
+    pairs: tuple[PairFound, ...]
+    """In the order of the spec."""
+    problems: tuple[Diagnostic, ...]
+    """What forbids a plan."""
+
+
 def match_pairs(spec: Spec, guide: Network, target: Network) -> Matches:
     """The windows of all pairs.
 
@@ -44,42 +83,50 @@ def match_pairs(spec: Spec, guide: Network, target: Network) -> Matches:
     Raises:
         Rejected: THX402, THX403, THX404, THX421 to THX426; every one that applies to any pair.
     """
+    found = survey_pairs(spec, guide, target)
+    if found.problems:
+        raise Rejected(*found.problems)
+    order = {name: position for position, name in enumerate(target.trace.nodes)}
+    matches = [match for pair in found.pairs for match in pair.matches()]
+    matches.sort(key=lambda match: order[match.target[-1].node])
+    return Matches(
+        matches=tuple(matches), left=tuple(name for pair in found.pairs for name in pair.guide.left)
+    )
+
+
+def survey_pairs(spec: Spec, guide: Network, target: Network) -> PairSurvey:
+    """What every pair finds and all that is wrong with it; arguments as for `match_pairs`."""
     problems: list[Diagnostic] = []
-    matches: list[Match] = []
-    left: list[str] = []
-    for pair in spec.pairs:
+    pairs = tuple(_survey(pair, guide, target, problems) for pair in spec.pairs)
+    problems += _overlaps([match for pair in pairs for match in pair.matches()])
+    return PairSurvey(pairs=pairs, problems=tuple(problems))
+
+
+def _survey(pair: Pair, guide: Network, target: Network, problems: list[Diagnostic]) -> PairFound:
+    """The blocks of both sides and, as far as they fit, their windows; what is wrong goes to `problems`."""
+    guides, targets = _blocks(pair.guide, guide, problems), _blocks(pair.target, target, problems)
+    windows: tuple[tuple[Window, ...], tuple[Window, ...]] = ((), ())
+    if guides and targets:
         try:
-            guides, targets = _blocks(pair, guide, target)
             windows = _windows(pair, guides, targets)
         except Rejected as rejected:
             problems += rejected.diagnostics
-            continue
-        problems += _count_problems(pair, windows, guides, targets)
-        matches += [
-            Match(name=f"{pair.name}[{number}]", pair=pair, guide=of_guide, target=of_target)
-            for number, (of_guide, of_target) in enumerate(zip(*windows, strict=False), 1)
-        ]
-        taken = {block.name for window in windows[0] for block in window}
-        left += [block.name for block in guides if block.name not in taken]
-    problems += _overlaps(matches)
-    if problems:
-        raise Rejected(*problems)
-    order = {name: position for position, name in enumerate(target.trace.nodes)}
-    matches.sort(key=lambda match: order[match.target[-1].node])
-    return Matches(matches=tuple(matches), left=tuple(left))
+        else:
+            problems += _count_problems(pair, windows, guides, targets)
+    return PairFound(
+        pair=pair,
+        guide=SideFound(blocks=guides, windows=windows[0]),
+        target=SideFound(blocks=targets, windows=windows[1]),
+    )
 
 
-def _blocks(pair: Pair, guide: Network, target: Network) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
-    found: list[tuple[Block, ...]] = []
-    problems: list[Diagnostic] = []
-    for side, network in ((pair.guide, guide), (pair.target, target)):
-        try:
-            found.append(blocks_of(side, network))
-        except Rejected as rejected:
-            problems += rejected.diagnostics
-    if problems:
-        raise Rejected(*problems)
-    return found[0], found[1]
+def _blocks(side: Side, network: Network, problems: list[Diagnostic]) -> tuple[Block, ...]:
+    """The blocks of a side; none where something is wrong with it, which goes to `problems`."""
+    try:
+        return blocks_of(side, network)
+    except Rejected as rejected:
+        problems += rejected.diagnostics
+        return ()
 
 
 def _windows(

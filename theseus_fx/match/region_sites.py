@@ -43,10 +43,19 @@ class RegionClaim:
     """What the modules inside have in common: `layer1.0`."""
 
 
+@dataclass(frozen=True, slots=True)
+class RegionsFound:
+    """What one rule over operations found."""
+
+    claims: tuple[RegionClaim, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    """Where its pattern could have ended and did not, in graph order."""
+
+
 def region_claims(
     rule: Rule, spec: Spec, index: Index, holds: Holds, wrong: list[Diagnostic]
-) -> list[RegionClaim]:
-    """The regions of a rule; everything that is wrong with it is added to `wrong`.
+) -> RegionsFound:
+    """The regions of a rule and its near misses; everything that is wrong with it is added to `wrong`.
 
     Added are THX201 and THX303 for names that mean nothing, THX401 and THX402 for counts, THX405 for regions
     that are no parts, and what is wrong with `where`.
@@ -55,7 +64,7 @@ def region_claims(
     unknown = [*_unknown_names(pattern, spec, index)]
     if unknown:
         wrong += unknown
-        return []
+        return RegionsFound()
     failed: list[Diagnostic] = []
 
     def refusal(region: Region) -> str | None:
@@ -68,14 +77,14 @@ def region_claims(
             return "cannot be judged"
 
     found = find(index, pattern.operations, refusal)
-    claims = [RegionClaim(rule, region, path_of(region, index)) for region in found.regions]
+    claims = tuple(RegionClaim(rule, region, path_of(region, index)) for region in found.regions)
     if failed:
         wrong += failed
     elif not wrong:
         wrong += _count_problems(claims, rule, pattern, found.attempts, index)
     for claim in claims:
         wrong += _boundary_problems(claim, index)
-    return claims
+    return RegionsFound(claims, found.attempts)
 
 
 def region_pattern(rule: Rule) -> RegionPattern:

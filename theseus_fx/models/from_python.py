@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
@@ -14,11 +14,14 @@ from theseus_fx.lang.code import Code
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected, did_you_mean
 from theseus_fx.lang.source import Source, Span
 
-_TRUSTED: ContextVar[bool] = ContextVar("trusted", default=False)
+Trust = bool | Callable[[Source], bool]
+"""Whether Python files that a spec names may be run: all or none, or what a function says of each."""
+
+_TRUSTED: ContextVar[Trust] = ContextVar("trusted", default=False)
 
 
 @contextmanager
-def trusting(trust: bool) -> Generator[None, None, None]:
+def trusting(trust: Trust) -> Generator[None, None, None]:
     """While it holds, `python(...)` of specs is run, or is not."""
     token = _TRUSTED.set(trust)
     try:
@@ -37,7 +40,7 @@ def load_class(code: Code, span: Span | None = None) -> type[nn.Module]:
     Raises:
         Rejected: THX308 where its code is not trusted, THX309 where it fails or has no such class.
     """
-    if not _TRUSTED.get():
+    if not _is_trusted(code.source):
         raise _rejected(
             span,
             "THX308",
@@ -65,6 +68,11 @@ def as_json(code: Code) -> dict[str, str]:
 def from_json(value: Mapping[str, str]) -> Code:
     """The inverse of `as_json`."""
     return Code(Source(value["file"], value["text"]), value["name"])
+
+
+def _is_trusted(source: Source) -> bool:
+    trust = _TRUSTED.get()
+    return trust if isinstance(trust, bool) else trust(source)
 
 
 def _run(source: Source, span: Span | None) -> ModuleType:

@@ -75,7 +75,7 @@ def plan_pairs(
     """
     if spec.target is None:
         raise ValueError("a target is planned for a spec that has one")
-    on_guide, on_target = _traced(spec.target, model, target, inputs)
+    on_guide, on_target = networks(spec.target, model, target, inputs)
     found = match_pairs(spec, on_guide, on_target)
     problems: list[Diagnostic] = []
     references = [_reference(match) for match in found.matches]
@@ -118,10 +118,14 @@ def plan_pairs(
     )
 
 
-def _traced(
+def networks(
     sentence: Target, model: nn.Module, target: nn.Module, inputs: Sequence[InputSpec]
 ) -> tuple[Network, Network]:
-    """Both networks on the same inputs."""
+    """Guide and target, traced on the same inputs.
+
+    Raises:
+        Rejected: THX302 and THX304 of both.
+    """
     problems: list[Diagnostic] = []
     of_guide = attempt(problems, lambda: trace(model, inputs))
     failed = len(problems)

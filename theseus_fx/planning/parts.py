@@ -130,7 +130,7 @@ def _part(
         input_shape=site.input.shape,
         output_shape=site.output.shape,
         recipe=recipe,
-        parameters_before=sum(held_by(model, site).values()),
+        parameters_before=parameters_of(model, site),
         parameters_after=cost.parameters,
         flops_before=sum(flops[node] for node in _operations(traced, site)),
         flops_after=cost.flops,
@@ -172,13 +172,8 @@ def inside(path: str, parts: Sequence[Part] | Sequence[Site]) -> bool:
     return any(path == gone or path.startswith(f"{gone}.") for part in parts for gone in part.modules)
 
 
-def held_by(model: nn.Module, site: Site) -> Mapping[int, int]:
-    """The sizes of the parameters that go with a part, by their identity: shared ones once."""
+def parameters_of(model: nn.Module, site: Site) -> int:
+    """The parameters that go with a part, shared ones once."""
     held = [p for path in site.modules for p in model.get_submodule(path).parameters()]
     held += [p for name, p in model.named_parameters() if name in site.attributes]
-    return {id(p): p.numel() for p in held}
-
-
-def flops_of(site: Site, flops: Mapping[str, int]) -> int:
-    """The forward FLOPs of a part, where it is a leaf of the trace or a region."""
-    return sum(flops[node] for node in (site.region.nodes if site.region else (site.operation,)))
+    return sum({id(p): p.numel() for p in held}.values())

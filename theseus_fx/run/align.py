@@ -18,6 +18,7 @@ from theseus_fx.data.source import Split
 from theseus_fx.graph.program import StageProgram, stage_program
 from theseus_fx.planning.plan import Stage
 from theseus_fx.run.job import Job
+from theseus_fx.run.samples import LEAST
 from theseus_fx.run.session import Stopwatch, Unit
 from theseus_fx.run.start import fitted_start, random_start
 from theseus_fx.run.training import Phase, PhaseState, StepOutcome, rate_schedule, steps_of, train
@@ -139,8 +140,12 @@ def _program(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> StagePro
 
 @torch.no_grad()
 def _similarities(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> dict[str, dict[str, float]]:
-    """Each tap's CKA on one held-out batch, and the level that permuted samples reach there."""
-    batch = next(job.batches(Split.VALIDATION))
+    """Each tap's CKA on one held-out batch, and the level that permuted samples reach there.
+
+    The batch is the first of the validation split that can be compared: one of a single sample, as the last
+    one may be, is dropped. `check_samples` has seen to it that there is another.
+    """
+    batch = next(batch for batch in job.batches(Split.VALIDATION) if len(batch.labels) >= LEAST)
     outputs = _program(job, stage, parts)(*batch.inputs)
     found: dict[str, dict[str, float]] = {}
     for tap, a, b in zip(stage.taps, outputs.target_taps, outputs.guide_taps, strict=True):

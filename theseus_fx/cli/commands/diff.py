@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from theseus_fx.cli.options import json_option, set_option
+from theseus_fx.cli.options import json_option, set_option, trust_option
 from theseus_fx.cli.output import console, print_json
+from theseus_fx.cli.trust import Asking, trust_or_ask
 
 if TYPE_CHECKING:
     from theseus_fx.inspection.sides import Side
@@ -21,8 +22,9 @@ DIFFERENT = 1
 @click.argument("b")
 @set_option
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where the plans differ.")
+@trust_option
 @json_option
-def diff(a: str, b: str, assignments: dict[str, str], exit_code: bool, as_json: bool) -> int:
+def diff(a: str, b: str, assignments: dict[str, str], exit_code: bool, trust: bool, as_json: bool) -> int:
     """Compares two plans: stages added, removed and changed, and which finished work of A survives under B.
 
     A and B are specs, plans saved by `plan --out`, or run folders. A saved plan is taken as it was. --set
@@ -40,7 +42,8 @@ def diff(a: str, b: str, assignments: dict[str, str], exit_code: bool, as_json: 
 
     if assignments and _is_saved(b):
         raise click.UsageError("--set changes a spec; B is a saved plan")
-    found = difference(_side(a, {}), _side(b, assignments))
+    trusted = trust_or_ask(trust, as_json=as_json)
+    found = difference(_side(a, {}, trusted), _side(b, assignments, trusted))
     facts = found.as_json()
     if as_json:
         print_json(facts)
@@ -55,8 +58,10 @@ def _is_saved(path: str) -> bool:
     return path.endswith(".json") or Path(path).is_dir()
 
 
-def _side(path: str, assignments: dict[str, str]) -> Side:
+def _side(path: str, assignments: dict[str, str], trust: bool | Asking) -> Side:
     from theseus_fx import api
     from theseus_fx.inspection.sides import planned, saved
 
-    return saved(Path(path)) if _is_saved(path) else planned(path, api.plan(Path(path), set=assignments))
+    if _is_saved(path):
+        return saved(Path(path))
+    return planned(path, api.plan(Path(path), set=assignments, trust=trust))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from theseus_fx.cli.options import json_option, set_option
+from theseus_fx.cli.options import json_option, set_option, trust_option
 from theseus_fx.cli.output import console, print_diagnostics, print_json
+from theseus_fx.cli.trust import trust_or_ask
 
 REJECTED = 1
 
@@ -15,13 +16,15 @@ REJECTED = 1
 @click.command()
 @click.argument("spec")
 @set_option
+@trust_option
 @json_option
-def match(spec: str, assignments: dict[str, str], as_json: bool) -> int:
+def match(spec: str, assignments: dict[str, str], trust: bool, as_json: bool) -> int:
     """Prints where the rules of a spec match, what nearly matched, and what no rule covers.
 
-    Where a rule finds too few parts or none, the modules that came nearest are listed with the step that they
-    did not pass. The answer comes even where the spec cannot be planned; then the diagnostics follow, and the
-    exit code is 1.
+    Where a rule finds too few parts or none, the modules or operations that came nearest are listed with the
+    step that they did not pass. Of a spec with a `target`, it prints the windows of both networks and the
+    blocks that are in none. The answer comes even where the spec cannot be planned; then the diagnostics
+    follow, and the exit code is 1.
 
     \b
     Example:
@@ -30,8 +33,10 @@ def match(spec: str, assignments: dict[str, str], as_json: bool) -> int:
     """
     from theseus_fx.cli.views.rules import rules_view
     from theseus_fx.inspection.rules import rules_report
+    from theseus_fx.models.from_python import trusting
 
-    report = rules_report(Path(spec), assignments)
+    with trusting(trust_or_ask(trust, as_json=as_json)):
+        report = rules_report(Path(spec), assignments)
     facts = report.as_json()
     if as_json:
         print_json(facts)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from theseus_fx.cli.options import trust_option
+from theseus_fx.cli.trust import trust_or_ask
+
 TEMPLATE_NAMES = ("low_rank", "mlp")
 
 
@@ -20,11 +23,20 @@ TEMPLATE_NAMES = ("low_rank", "mlp")
     show_default=True,
     help="What the parts become: two linear maps, or a perceptron with a hidden layer.",
 )
-def new(model: str, out: Path | None, template: str) -> None:
+@click.option(
+    "--input",
+    "inputs",
+    metavar="'NAME: DTYPE[batch, ...]'",
+    multiple=True,
+    help="What the model takes, as in an `input` sentence; once for each input.",
+)
+@trust_option
+def new(model: str, out: Path | None, template: str, inputs: tuple[str, ...], trust: bool) -> None:
     """Prints a commented spec for a model that `plan` accepts as it is.
 
     The model is traced, without weights or network; the rule takes the class of layers that costs most, all
-    but the last layer. An existing file is never overwritten.
+    but the last layer. A Python file that the model names lies beside the spec. An existing file is never
+    overwritten.
 
     \b
     Example:
@@ -36,6 +48,7 @@ def new(model: str, out: Path | None, template: str) -> None:
     from theseus_fx.inspection.subject import SUFFIX
     from theseus_fx.inspection.templates import TEMPLATES
     from theseus_fx.lang.diagnostics import Diagnostic, Rejected
+    from theseus_fx.models.from_python import trusting
     from theseus_fx.run.folder import writing
 
     if model.endswith(SUFFIX):
@@ -43,7 +56,9 @@ def new(model: str, out: Path | None, template: str) -> None:
     exists = Diagnostic(code="THX003", message=f"{out} exists already", help=("choose another name",))
     if out is not None and out.exists():
         raise Rejected(exists)
-    text = draft(model, TEMPLATES[template])
+    folder = None if out is None else out.parent
+    with trusting(trust_or_ask(trust)):
+        text = draft(model, TEMPLATES[template], inputs=inputs, folder=folder)
     if out is None:
         click.echo(text, nl=False)
         return

@@ -8,6 +8,7 @@ import click
 
 from theseus_fx.cli.options import json_option, set_option, trust_option
 from theseus_fx.cli.output import console, print_json
+from theseus_fx.cli.trust import trust_or_ask
 
 
 @click.command()
@@ -29,7 +30,7 @@ def plan(spec: str, assignments: dict[str, str], out: Path | None, trust: bool, 
     from theseus_fx.cli.views.plan import plan_view
     from theseus_fx.run.folder import write_json
 
-    made = api.plan(Path(spec), set=assignments, trust=trust).as_json()
+    made = api.plan(Path(spec), set=assignments, trust=trust_or_ask(trust, as_json=as_json)).as_json()
     if out is not None:
         write_json(out, made)
     if as_json:

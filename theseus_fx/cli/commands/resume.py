@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from theseus_fx.cli.options import json_option, quiet_option, trust_option
+from theseus_fx.cli.trust import Asking, trust_or_ask
 
 
 @click.command()
@@ -24,6 +25,10 @@ def resume(run: Path, trust: bool, quiet: bool, as_json: bool) -> int:
     from theseus_fx import api
     from theseus_fx.cli.conduct import conduct
 
+    trusted = trust_or_ask(trust, quiet=quiet, as_json=as_json)
+    if isinstance(trusted, Asking):
+        for source in api.kept_code(run):  # asked before anything is drawn on the terminal
+            trusted(source)
     return conduct(
-        lambda observer: api.resume(run, observer=observer, trust=trust), quiet=quiet, as_json=as_json
+        lambda observer: api.resume(run, observer=observer, trust=trusted), quiet=quiet, as_json=as_json
     )

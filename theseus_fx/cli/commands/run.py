@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from theseus_fx.cli.options import json_option, quiet_option, set_option, trust_option
+from theseus_fx.cli.trust import trust_or_ask
 
 DEFAULT_PLAN = "plan.json"
 
@@ -58,13 +59,14 @@ def run(
         raise click.UsageError("--set changes a spec; a saved plan is carried out as it is")
     if spec is None and not Path(DEFAULT_PLAN).exists():
         raise click.UsageError(f"name a spec or a saved plan: there is no {DEFAULT_PLAN} in this folder")
+    trusted = trust_or_ask(trust, quiet=quiet, as_json=as_json)
     if saved:
-        made = api.open_plan(spec or DEFAULT_PLAN, trust=trust)
+        made = api.open_plan(spec or DEFAULT_PLAN, trust=trusted)
     else:
-        made = api.plan(Path(str(spec)), set=assignments, trust=trust)
+        made = api.plan(Path(str(spec)), set=assignments, trust=trusted)
     return conduct(
         lambda observer: api.run_plan(
-            made, out=out, seed=seed, device=device, observer=observer, trust=trust
+            made, out=out, seed=seed, device=device, observer=observer, trust=trusted
         ),
         quiet=quiet,
         as_json=as_json,

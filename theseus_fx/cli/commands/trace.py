@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
-from theseus_fx.cli.options import json_option
+from theseus_fx.cli.options import json_option, trust_option
 from theseus_fx.cli.output import console, print_json
+from theseus_fx.cli.trust import trust_or_ask
 
 
 @click.command()
@@ -25,9 +28,23 @@ from theseus_fx.cli.output import console, print_json
     multiple=True,
     help="What the model takes, as in an `input` sentence; once for each input.",
 )
+@click.option(
+    "--network",
+    type=click.Choice(["guide", "target"]),
+    default="guide",
+    show_default=True,
+    help="Which network of a spec with a `target` of its own.",
+)
+@trust_option
 @json_option
 def trace(
-    model: str, filters: tuple[str, ...], depth: int | None, inputs: tuple[str, ...], as_json: bool
+    model: str,
+    filters: tuple[str, ...],
+    depth: int | None,
+    inputs: tuple[str, ...],
+    network: Literal["guide", "target"],
+    trust: bool,
+    as_json: bool,
 ) -> None:
     """Prints the modules and operations of a model as a rule can match them; needs no weights or network.
 
@@ -41,13 +58,19 @@ def trace(
       theseus-fx trace 'small_resnet(width = 8)' --filter 'layer3*' --filter Linear
       theseus-fx trace 'transformers.GPT2LMHeadModel(n_layer = 2)' --input 'input_ids: i64[batch, 64]'
       theseus-fx trace specs/digits_to_mlp.thx --json | jq '.tree.inside[].path'
+      theseus-fx trace specs/resnet50_to_resnet18.thx --network target --filter BasicBlock
     """
     from theseus_fx.cli.views.outline import outline_view
     from theseus_fx.inspection.narrowed import narrowed
     from theseus_fx.inspection.outline import outline
-    from theseus_fx.inspection.subject import subject
+    from theseus_fx.inspection.subject import SUFFIX, subject
+    from theseus_fx.models.from_python import trusting
 
-    found = narrowed(outline(subject(model, inputs)), filters=filters, depth=depth).as_json()
+    if network == "target" and not model.endswith(SUFFIX):
+        raise click.UsageError("--network chooses between the networks of a spec; this is a model")
+    with trusting(trust_or_ask(trust, as_json=as_json)):
+        traced = outline(subject(model, inputs, network=network))
+    found = narrowed(traced, filters=filters, depth=depth).as_json()
     if as_json:
         print_json(found)
         return

@@ -22,6 +22,7 @@ from theseus_fx.lang.operations import (
 )
 from theseus_fx.match.ops.backtrack import Attempt, Search
 from theseus_fx.match.ops.index import Index
+from theseus_fx.match.ops.names import canonical
 from theseus_fx.match.ops.regions import Region
 
 Accept = Callable[[Region], str | None]
@@ -92,7 +93,7 @@ def anchors(index: Index, pattern: OperationPattern) -> Iterator[fx.Node]:
             case Step(operation=ModuleClass(name=name)):
                 nodes.update(index.classes.get(name, ()))
             case Step(operation=Function(name=name)):
-                nodes.update(index.functions.get(name, ()))
+                nodes.update(index.functions.get(canonical(name), ()))
             case Step() | Input() | Anything() | Constant():
                 raise ValueError(f"the pattern `{pattern.name}` can end at any value")
             case Bound() | Either():
