@@ -14,6 +14,8 @@ from theseus_fx.cli.views.numbers import count, flops, shape
 from theseus_fx.cli.views.pairs import window
 
 _SHOWN_PATHS = 4
+_FOLDED = frozenset(("where", "operations", "guide", "target", "tap"))
+"""Columns that go over several lines where a terminal is narrow."""
 
 
 def rules_view(report: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -106,16 +108,16 @@ def _pair(pair: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _windows(pair: Mapping[str, Any]) -> Table:
-    table = _table("window", "guide", "tap", "parameters", "FLOPs", "target", "tap", "parameters", "FLOPs")
+    table = _table("window", "guide", "tap", "parameters", "target", "tap", "parameters")
     for row in pair["windows"]:
         table.add_row(row["name"], *_window(row["guide"]), *_window(row["target"]))
     return table
 
 
-def _window(found: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
+def _window(found: Mapping[str, Any] | None) -> tuple[str, str, str]:
     if found is None:
-        return "-", "", "", ""
-    return window(found["blocks"]), shape(found["shape"]), count(found["parameters"]), flops(found["flops"])
+        return "-", "", ""
+    return window(found["blocks"]), shape(found["shape"]), count(found["parameters"])
 
 
 def _uncovered(uncovered: Mapping[str, Any], lead: str, network: str) -> Iterator[RenderableType]:
@@ -146,7 +148,7 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         right = column in ("many", "parameters", "FLOPs", "of all FLOPs")
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "where")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column not in _FOLDED)
     return table
 
 
