@@ -135,6 +135,21 @@ def test_check_needs_no_torch(tiny: Path) -> None:
     assert done.stdout.splitlines()[-1] == "0 False"
 
 
+def test_check_reads_files_that_others_use_and_syntax_alone(command: Command, tmp_path: Path) -> None:
+    library = sorted(map(str, (SPECS / "std").glob("*.thx")))
+    said = command("check", *library)
+    assert said.code == 0
+    assert said.out.count("no mistakes (") == len(library)
+    (tmp_path / "half.thx").write_text("theseus 1\nrule r { match Conv2d }\nmetric = cka\n")
+    assert command("check", "half.thx").code == 1
+    said = command("check", "--syntax", "half.thx", "--json")
+    assert (said.code, json.loads(said.out)["files"][0]["path"]) == (0, "half.thx")
+    (tmp_path / "half.thx").write_text("theseus 1\nrule r { match\n")
+    assert "THX104" in command("check", "--syntax", "half.thx").err
+    (tmp_path / "lib.thx").write_text("theseus 1\nmodule M(part) = Linear(a)\n")
+    assert "THX201" in command("check", "lib.thx").err
+
+
 def test_explain_knows_every_code(command: Command) -> None:
     said = command("explain", "thx402", "--json")
     assert json.loads(said.out)["code"] == "THX402"

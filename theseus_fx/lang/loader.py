@@ -49,6 +49,27 @@ def loads(
     return _checked(Source(name, text), lambda path: _find(path, folder), assignments or {}, guide_required)
 
 
+def load_library(path: str | Path, *, syntax_only: bool = False) -> syntax.Document | None:
+    """The document of a file that others use: modules and patterns; None where it is a spec.
+
+    Args:
+        path: of the file; what diagnostics call it.
+        syntax_only: whether anything that parses will do.
+
+    Raises:
+        Rejected: THX0xx, THX1xx or THX2xx.
+    """
+    document = _parsed(read(Path(path), name=str(path)))
+    if syntax_only:
+        return document
+    defines = (syntax.ModuleDefinition, syntax.PatternDefinition)
+    if not document.statements or not all(isinstance(node, defines) for node in document.statements):
+        return None
+    if wrong := check_used(document):
+        raise Rejected(*wrong)
+    return document
+
+
 def reload(
     files: Sequence[tuple[str, str]], *, assignments: Mapping[str, str], guide_required: bool = True
 ) -> Spec:

@@ -76,7 +76,7 @@ def make_plan(
         made = plan_pairs(
             spec, model, target, guide=guide, inputs=inputs, batch_size=batch_size, assignments=assignments
         )
-        return replace(made, notes=(*made.notes, *_notes(made.stages, batch_size)))
+        return replace(made, notes=(*notes, *made.notes, *_notes(made.stages, batch_size)))
     traced, found = survey_guide(spec, model, inputs)
     sites = found.accepted()
     problems: list[Diagnostic] = []

@@ -53,10 +53,13 @@ def _sentence(plan: Mapping[str, Any]) -> str:
     compared = f"{metrics}; rows are {', '.join(rows)}" if rows else metrics
     outputs = all(tap["part"] is None for stage in stages for tap in stage["taps"])
     where = "at the output" if outputs else "at their taps"
+    target = plan["target"] is not None
     if schedule["kind"] == "joint":
-        who = "the one stage trains all replacements together"
+        who = f"the one stage trains {'the whole target' if target else 'all replacements'} together"
     elif schedule["train"] == "introduced":
-        who = "each stage trains all replacements so far"
+        who = f"each stage trains {'the target up to its tap' if target else 'all replacements so far'}"
+    elif target:
+        who = "each stage trains its own blocks of the target and freezes those before"
     else:
         who = "each stage trains its own replacements and freezes those before"
     if schedule["introduce"] == "upfront" and schedule["kind"] != "joint":
