@@ -78,3 +78,49 @@ def test_a_run_of_regions_is_refused_before_anything_is_written(command: Command
     assert said.code == 1
     assert "error[THX820]: `run` cannot carry out rule `block`, which replaces operations" in said.err
     assert not (tmp_path / "runs").exists()
+
+
+STEM = """\
+theseus 1
+guide net = small_resnet(channels = 1)
+input x: f32[batch, 1, 16, 16]
+pattern stem(image) { return image |> Conv2d |> BatchNorm2d |> ReLU }
+rule first {
+  match stem as s in "conv1", "bn1", "relu"
+  replace with Conv2d(s.inputs.image.channels * s.out.channels, kernel_size = 3, padding = 1)
+}
+rule head { match flatten |> Linear as h  replace with flatten(start_dim = 1) |> Linear(h.out.features) }
+schedule progressive { lr = 1e-3  for = 1 steps }
+"""
+
+
+def test_a_region_that_lies_in_no_module_is_planned_and_matched(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "stem.thx"
+    path.write_text(STEM)
+    plan = json.loads(command("plan", path, "--json").out)
+    assert [part["path"] for part in plan["parts"]] == ["conv1..relu", "fc"]
+    assert [entry["name"] for entry in plan["parts"][0]["inputs"]] == ["image"]
+    facts = json.loads(command("match", path, "--json").out)
+    for rule, part in zip(facts["rules"], plan["parts"], strict=True):
+        (site,) = rule["sites"]
+        assert (site["parameters"], site["flops"]) == (part["parameters"]["before"], part["flops"]["before"])
+    left = {group["name"]: group for group in facts["uncovered"]["groups"]}
+    assert "Linear" not in left
+    assert "conv1" not in left["Conv2d"]["paths"]
+    replaced = sum(part["flops"]["before"] for part in plan["parts"])
+    assert facts["uncovered"]["flops"] == plan["totals"]["flops"]["guide"] - replaced
+
+
+def test_match_answers_where_a_pattern_is_found_nowhere(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "stem.thx"
+    path.write_text(STEM.replace("|> ReLU }", "|> GELU }"))
+    said = command("match", path)
+    assert (said.code, "THX401" in said.err, "0 sites" in said.out) == (1, True, True)
+
+
+def test_a_region_has_no_module_to_copy(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "stem.thx"
+    path.write_text(STEM.replace("lr = 1e-3", "lr = 1e-3  init = copy"))
+    said = command("plan", path)
+    assert said.code == 1
+    assert "error[THX508]: `first[1] conv1..relu` cannot start as a copy: there is no one module" in said.err

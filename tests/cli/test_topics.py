@@ -17,6 +17,7 @@ from theseus_fx.lang.library import library
 from theseus_fx.lang.manual import topic, topics
 from theseus_fx.lang.parser import parse
 from theseus_fx.lang.source import Source
+from theseus_fx.run import refusals
 
 EXAMPLES = [
     pytest.param(text, id=f"{name}-{number}")
@@ -37,8 +38,9 @@ def whole(example: str) -> str:
         "guide net = small_resnet(channels = 1)": syntax.Guide in kinds,
         "data = digits(canvas = 16)": bool({"data"} & settings) or syntax.Input in kinds,
         "task = classification(classes = 10)": "task" in settings or syntax.Input in kinds,
-        "rule fc { match Linear as part  expect 1  replace with Linear(part.out.features) }": syntax.Rule
-        in kinds,
+        "rule fc { match Linear as part  expect 1  replace with Linear(part.out.features) }": bool(
+            {syntax.Rule, syntax.Pair} & kinds
+        ),
         "schedule progressive { lr = 1e-3  for = 5 steps }": syntax.Schedule in kinds,
     }
     return "\n".join([text, *(sentence for sentence, there in needs.items() if not there)])
@@ -51,7 +53,8 @@ def test_every_example_is_planned(example: str, tmp_path: Path, monkeypatch: pyt
         example += "rule conv { match Conv2d as c  replace with LowRankLinear(c, rank = 4) }\n"
     path = tmp_path / "spec.thx"
     path.write_text(whole(example))
-    assert loader.load(path).rules
+    spec = loader.load(path)
+    assert spec.rules or spec.pairs
     assert api.plan(path).stages
 
 
@@ -71,7 +74,13 @@ def test_a_topic_is_short_and_points_to_what_exists(name: str) -> None:
 
 def test_topics_name_every_word_there_is() -> None:
     named = {
-        "schedule": {*words.ALIGNMENT_SETTINGS, *words.METRICS, *words.OPTIMIZERS, *words.SCHEDULES},
+        "schedule": {
+            *words.ALIGNMENT_SETTINGS, *words.LAYOUT_SETTINGS, *words.OPTIMIZERS, *words.SCHEDULES,
+            *words.ORDERS, *words.RATES, *(value for values in words.AXES.values() for value in values),
+        },
+        "metric": {*words.METRICS, *words.MEASURES, *words.MONITORS, *words.SUPPORTS},
+        "pattern": {*words.PATTERN_FORMS, *words.ANYTHING},
+        "pair": {*words.SIDE_SETTINGS, *words.CROSSING},
         "finetune": {*words.TRAINING_SETTINGS, *words.LOSSES},
         "compare": {*words.METHODS, *words.COMPARE_SETTINGS},
         "data": {name.rpartition(".")[2] for name in words.SOURCES} | {*words.TASKS},
@@ -79,10 +88,20 @@ def test_topics_name_every_word_there_is() -> None:
         "guide": {*words.ZOO, *words.LIBRARIES},
         "units": {*words.UNITS},
         "recalibrate": {*words.RECALIBRATE_SETTINGS},
-    }
+    }  # fmt: skip
     for name, known in named.items():
         missing = {word for word in known if not re.search(rf"\b{word}\b", topic(name))}
         assert not missing, (name, missing)
+
+
+def test_the_schedule_topic_says_what_a_run_carries_out() -> None:
+    (said,) = re.findall(r"^`run` of this version carries out .*?\(THX820\)", topic("schedule"), re.M | re.S)
+    named = {*re.findall(r"`(\w+)`", said)} - {"run", "order"}
+    rates = {*refusals.RATES} - {"constant"}
+    starts = {*refusals.STARTS} - {"given"}
+    assert named == {
+        "progressive", "joint", *refusals.METRICS, *rates, *refusals.OPTIMIZERS, *starts,
+    }  # fmt: skip
 
 
 def test_names_of_topics_and_of_the_library_differ() -> None:
@@ -97,6 +116,21 @@ def test_explain_shows_a_topic_and_a_code(command: Command) -> None:
     answered = json.loads(command("explain", "units", "--json").out)
     assert answered == {"topic": "units", "title": topics()["units"], "page": topic("units")}
     assert "```console" in json.loads(command("explain", "THX402", "--json").out)["page"]
+
+
+def test_explain_shows_a_pattern_of_the_library(command: Command) -> None:
+    said = command("explain", "residual").out
+    assert said.startswith("pattern residual(x)\n")
+    assert 'use "std/patterns.thx"' in said
+    assert "  skip = shortcut(x)\n  return ReLU(main + skip)\n}" in said
+    (found,) = json.loads(command("explain", "rotary", "--json").out)["definitions"]
+    assert (found["kind"], found["signature"], found["use"]) == (
+        "pattern", "rotary(x, cos, sin)", "std/patterns.thx",
+    )  # fmt: skip
+    assert found["doc"].startswith("Rotary position embedding")
+    listed = json.loads(command("explain", "--json").out)["library"]
+    kinds = {entry["name"]: entry["kind"] for entry in listed}
+    assert (kinds["residual"], kinds["ElmanRNN"]) == ("pattern", "module")
 
 
 def test_explain_alone_begins_with_the_topics(command: Command) -> None:

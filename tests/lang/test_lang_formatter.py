@@ -309,6 +309,8 @@ WORDS = [
     "\n\n",
     "\f",
 ]
+SENTENCES = [node.span.text for spec in (TINY, DIGITS) for node in parse(Source("x", spec))[0].statements]
+"""Every kind of sentence; where a comment may stand is a matter of one of them and of those beside it."""
 BLANKS = st.sampled_from(["", " ", "\n", "  \n\n\n ", "\t", "\r\n", "\f"])
 COMMENTS = st.sampled_from([" # a\n", "\n# b\n", "\n\n#c \n\n", "# d\r\n#\n", "\n  # \u2028é\x85\n"])
 
@@ -352,10 +354,11 @@ def test_blanks_and_line_ends_do_not_matter(path: Path) -> None:
     assert fmt("\n".join(without)) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_comments_anywhere_stay(data: st.DataObject) -> None:
-    tokens, _ = tokens_of(Source("x", data.draw(st.sampled_from([TINY, DIGITS]))))
+    drawn = data.draw(st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=3, unique=True))
+    tokens, _ = tokens_of(Source("x", "\n".join(drawn)))
     at = data.draw(st.sets(st.integers(0, len(tokens)), max_size=6))
     out = ""
     for i, token in enumerate([*tokens, ""]):
@@ -381,7 +384,8 @@ def test_any_expression(first: syntax.Expression, second: syntax.Expression, bla
 @given(st.data(), EXPRESSIONS)
 def test_long_lines_with_comments_anywhere(data: st.DataObject, value: syntax.Expression) -> None:
     shown = print_expression(value)
-    text = f"{TINY.replace('1e-3', shown)} module M(a, b) = {shown} data = f({shown}, a = {shown},)"
+    sentence = data.draw(st.sampled_from(SENTENCES)).replace("1e-3", shown)
+    text = f"{sentence} module M(a, b) = {shown} data = f({shown}, a = {shown},)"
     tokens, _ = tokens_of(Source("x", text))
     at = data.draw(st.sets(st.integers(0, len(tokens)), max_size=8))
     out = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from hypothesis import example, given, settings
@@ -35,8 +36,11 @@ def test_any_words(text: str) -> None:
 
 
 def test_every_deletion_of_one_character() -> None:
-    for i in range(len(DIGITS)):
-        assert in_bounds(rejected(DIGITS[:i] + DIGITS[i + 1 :])), i
+    code = [
+        i for i in range(len(DIGITS)) if not re.search(r"#[^\n]{2,}$", DIGITS[:i])
+    ]  # or a comment's start
+    for text in dict.fromkeys(DIGITS[:i] + DIGITS[i + 1 :] for i in code):
+        assert in_bounds(rejected(text)), text
 
 
 def test_substitutions_of_one_character() -> None:

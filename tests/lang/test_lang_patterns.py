@@ -257,6 +257,12 @@ def test_recursion_through_others_is_refused() -> None:
     }
 
 
+def test_a_pattern_of_the_library_needs_use_where_a_value_stands_too() -> None:
+    (diagnostic,) = rejected(spec(body("return ReLU(x + residual)"), "p"), guide_required=False)
+    assert diagnostic.code == "THX201"
+    assert diagnostic.help == ('`residual` is in the standard library: write `use "std/patterns.thx"`',)
+
+
 def test_several_mistakes_come_together() -> None:
     found = said(spec(body("a = relu(b)  c = tanh(d)  return a + c"), "p"))
     assert [(code, place) for code, place, _ in found] == [("THX201", "b"), ("THX201", "d")]

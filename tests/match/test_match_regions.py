@@ -124,6 +124,27 @@ def test_names_that_mean_nothing_are_told_with_near_ones(
     assert near in said(diagnostic)
 
 
+@pytest.mark.parametrize(
+    ("match", "code", "help_"),
+    [
+        ("residual as r", "THX201", '`residual` is in the standard library: write `use "std/patterns.thx"`'),
+        ("Conv2d |> mlp", "THX201", '`mlp` is in the standard library: write `use "std/patterns.thx"`'),
+        ("residul", "THX201", "did you mean `residual`?"),
+        ("FlatMLP |> relu", "THX303",
+         "`FlatMLP` of `std/low_rank.thx` is a replacement: it stands after `replace with`, and `match` "
+         "names what the guide has"),
+        ("FlatMLP as c", "THX401",
+         "`FlatMLP` of `std/low_rank.thx` is a replacement: it stands after `replace with`, and `match` "
+         "names what the guide has"),
+    ],
+)  # fmt: skip
+def test_names_of_the_library_are_known_without_use(
+    refused: Refuse, match: str, code: str, help_: str
+) -> None:
+    (diagnostic,) = refused(SmallResNet(), rule(match))
+    assert (diagnostic.code, diagnostic.help[0]) == (code, help_)
+
+
 def test_a_mistake_in_where_is_told_once(refused: Refuse) -> None:
     (diagnostic,) = refused(SmallResNet(), RESIDUAL + rule("residual as r where r.mian.channels > 4"))
     assert diagnostic.code == "THX201"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from theseus_fx import api
+from theseus_fx.graph.cost import module_flops
+from theseus_fx.graph.values import ValueInfo
 from theseus_fx.models.zoo import SmallResNet
+from theseus_fx.planning import parts
 from theseus_fx.planning.plan import Plan
 
 Planned = Callable[..., Plan]
@@ -103,3 +107,20 @@ def test_without_data_there_is_no_batch_to_note(planned: Planned) -> None:
     plan = planned(Tiny(), "rule r { match Conv2d as c replace with LowRankLinear(c, rank = 4) }")
     assert plan.batch_size is None
     assert plan.notes == ()
+
+
+def test_equal_replacements_are_counted_once(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[nn.Module] = []
+
+    def count(module: nn.Module, *inputs: ValueInfo) -> int:
+        counted.append(module)
+        return module_flops(module, *inputs)
+
+    monkeypatch.setattr(parts, "module_flops", count)
+    widths = (8, 8, 8, 4, 4, 4)
+    layers = nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise((8, *widths))), nn.Flatten())
+    text = "rule r { match Linear as l replace with Linear(3) |> Linear(l.out.features) }"
+    plan = planned(layers, text, shape="8")
+    assert [part.flops_after for part in plan.parts] == [96, 96, 96, 72, 48, 48]
+    assert [part.parameters_after for part in plan.parts] == [59, 59, 59, 43, 31, 31]
+    assert len(counted) == 3

@@ -91,7 +91,7 @@ def test_low_precision_input_is_summed_precisely(dtype: torch.dtype) -> None:
     loss, gradient = loss_and_gradient(a, b, scale=scale)
     exact, exact_gradient = loss_and_gradient(a.double(), b.double(), scale=scale)
     assert gradient.dtype == dtype
-    # 1 - CKA of products that are rounded to float32 (unit roundoff 6e-8), in an order that depends on the CPU
+    # products are rounded to float32 (unit roundoff 6e-8) in an order that depends on the CPU
     assert loss == pytest.approx(exact, rel=1e-6, abs=1e-8)
     relative = 2 * torch.finfo(dtype).eps if dtype != torch.float32 else 1e-5
     largest = float(exact_gradient.abs().max())

@@ -20,7 +20,7 @@ from theseus_fx.graph.record import Recorder
 from theseus_fx.graph.transformers_models import one_sequence_a_row
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.graph.weightless import fake_run, fixed_mode, weightless
-from theseus_fx.lang.diagnostics import Diagnostic, Rejected
+from theseus_fx.lang.diagnostics import Diagnostic, Rejected, first_line
 
 _VALUE_DEPENDENT = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
 _DOES_NOT_FIT = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -43,7 +43,7 @@ def record(
         try:
             recorder = Recorder(weightless(model, batch.mode), policy, batch)
         except Exception as error:
-            raise _rejected("THX302", f"the model cannot be copied: {_first_line(error)}") from error
+            raise _rejected("THX302", f"the model cannot be copied: {first_line(error)}") from error
         try:
             with fake_run(batch.mode), one_sequence_a_row(inputs):
                 args, kwargs = arguments(model, [(spec.name, recorder.place(spec)) for spec in inputs])
@@ -56,7 +56,7 @@ def record(
             path, leaf = _blamed(recorder, error)
             if (concrete := _failure_at_fixed_size(model, inputs)) is not None:
                 raise _from_model(model, inputs, path, concrete) from error
-            reason = f"it cannot be run with a symbolic batch: {_first_line(error)}"
+            reason = f"it cannot be run with a symbolic batch: {first_line(error)}"
             if leaf:
                 raise _rejected("THX302", f"the model cannot be traced: `{path}`: {reason}") from error
             policy = _demoted(policy, model, path, reason)
@@ -115,19 +115,15 @@ def _from_model(model: nn.Module, inputs: Sequence[InputSpec], path: str, error:
     if isinstance(error, _DOES_NOT_FIT) and not isinstance(error, NotImplementedError):
         return _rejected(
             "THX304",
-            f"the model cannot be run on the declared input: {where}: {_first_line(error)}",
+            f"the model cannot be run on the declared input: {where}: {first_line(error)}",
             declared,
         )
     return _rejected(
         "THX302",
-        f"the model cannot be traced: {where}: {type(error).__name__}: {_first_line(error)}",
+        f"the model cannot be traced: {where}: {type(error).__name__}: {first_line(error)}",
         declared,
     )
 
 
 def _rejected(code: str, message: str, *help_lines: str) -> Rejected:
     return Rejected(Diagnostic(code=code, message=message, help=help_lines))
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -10,7 +10,7 @@ from torch import nn
 
 from theseus_fx.graph.trace import Trace
 from theseus_fx.match.matcher import Site
-from theseus_fx.planning.parts import inside
+from theseus_fx.planning.parts import held_by, inside
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,9 +85,10 @@ def coverage(
         group.paths.setdefault(holder)
         group.parameters += parameters
     parametrised = {path for group in groups.values() for path in group.paths}
+    replaced = {node for site in sites if site.region for node in site.region.nodes}
     for node, owner in traced.owners.items():
         call = traced.calls[owner]
-        if not flops[node] or inside(call.path, sites):
+        if not flops[node] or node in replaced or inside(call.path, sites):
             continue
         if call.path in parametrised:
             _group(groups, "module", call.module_class.__name__).flops += flops[node]
@@ -107,7 +108,7 @@ def _group(groups: dict[tuple[str, str], Group], kind: Literal["module", "operat
 
 def _own_parameters(model: nn.Module, sites: Sequence[Site]) -> Iterator[tuple[str, int]]:
     """The modules outside of the sites that have parameters of their own, and how many; shared ones once."""
-    seen = {id(p) for site in sites for p in model.get_submodule(site.path).parameters()}
+    seen = {identity for site in sites for identity in held_by(model, site)}
     for path, module in model.named_modules():
         if inside(path, sites):
             continue

@@ -43,6 +43,7 @@ from theseus_fx.lang.spec import Rule, Spec
 from theseus_fx.match.matcher import Site, Survey
 from theseus_fx.match.pattern import Miss
 from theseus_fx.models.resolve import build
+from theseus_fx.planning.parts import flops_of, held_by
 from theseus_fx.planning.planner import survey_guide
 
 SCHEMA = 1
@@ -166,13 +167,13 @@ def _facts(
     sites = tuple(site for site in survey.sites if site.rule is rule)
     costs = tuple(
         (
-            sum(p.numel() for p in model.get_submodule(site.path).parameters()),
-            calls.flops_of(site.path, flops),
+            sum(held_by(model, site).values()),
+            flops_of(site, flops) if site.region else calls.flops_of(site.path, flops),
         )
         for site in sites
     )
     few = len(sites) < (1 if rule.expect is None else rule.expect)
-    misses = survey.misses[rule.name] if few else ()
+    misses = survey.misses.get(rule.name, ()) if few else ()
     return RuleFacts(rule=rule, sites=sites, costs=costs, nearest=_nearest(misses, model, traced, calls))
 
 

@@ -161,3 +161,8 @@ def _label_json(label: Label) -> dict[str, Any]:
         "end_column": end[1],
         "text": label.text,
     }
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, in one line; its class where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -60,7 +60,8 @@ def settings_by_name(
                 "THX202",
                 f"{where} has no setting `{name}`",
                 setting.name.span,
-                help=did_you_mean(name, known, what="its settings"),
+                help=did_you_mean(name, known, what="its settings")
+                or [f"its settings: {', '.join(f'`{word}`' for word in known)}"],
             )
         elif name in by_name:
             found.repeated(f"`{name}` is set twice", setting.name.span, by_name[name].name.span)

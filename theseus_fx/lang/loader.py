@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from theseus_fx.lang import syntax
@@ -17,6 +18,8 @@ from theseus_fx.lang.spec import Spec
 
 Find = Callable[[syntax.Text], Source]
 """The file of a path that a spec names, or a diagnostic at that place."""
+Parsed = tuple[syntax.Document, tuple[Diagnostic, ...]]
+"""A text as far as it can be read, and what is wrong with it."""
 
 
 def load(
@@ -130,7 +133,7 @@ def _checked(source: Source, find: Find, assignments: Mapping[str, str], guide_r
     for node in document.statements:
         if isinstance(node, syntax.Use):
             try:
-                used = _parsed(find(node.path))
+                used = _parsed(find(node.path), _parse_once)
             except Rejected as rejected:
                 problems += rejected.diagnostics
                 continue
@@ -149,8 +152,14 @@ def _checked(source: Source, find: Find, assignments: Mapping[str, str], guide_r
     return check(document, uses=uses, assignments=assignments, code=code, guide_required=guide_required)
 
 
-def _parsed(source: Source) -> syntax.Document:
-    document, problems = parse(source)
+@lru_cache(maxsize=64)
+def _parse_once(source: Source) -> Parsed:
+    """What `parse` says; a process that reads many specs meets the same few used files again."""
+    return parse(source)
+
+
+def _parsed(source: Source, read: Callable[[Source], Parsed] = parse) -> syntax.Document:
+    document, problems = read(source)
     if problems:
         raise Rejected(*problems)
     return document

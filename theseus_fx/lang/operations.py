@@ -129,6 +129,11 @@ def repeat(step: Callable[[Pattern], Pattern], operand: Pattern, least: int, mos
 
 def steps(pattern: Pattern) -> Iterator[Step]:
     """Every step of a pattern, each once, sinks before sources."""
+    return (node for node in parts(pattern) if isinstance(node, Step))
+
+
+def parts(pattern: Pattern) -> Iterator[Pattern]:
+    """All that a pattern is made of, each once, sinks before sources."""
     seen: set[int] = set()
     pending = [pattern]
     while pending:
@@ -136,9 +141,9 @@ def steps(pattern: Pattern) -> Iterator[Step]:
         if id(node) in seen:
             continue
         seen.add(id(node))
+        yield node
         match node:
             case Step():
-                yield node
                 pending += reversed(node.operands)
             case Either(options=options):
                 pending += reversed(options)

@@ -47,15 +47,9 @@ def _statement(node: syntax.Statement) -> list[str]:
             return [head] if block is None else _block(f"{head} trained by", block.settings)
         case syntax.Input(name=name, dtype=dtype, shape=shape):
             return [f"input {name.text}: {dtype.text}[{', '.join(map(print_expression, shape))}]"]
-        case syntax.ModuleDefinition():
+        case syntax.ModuleDefinition() | syntax.PatternDefinition():
             comment = [f"# {line}".rstrip() for line in node.doc.split("\n")] if node.doc else []
             return [*comment, *print_definition(node)]
-        case syntax.PatternDefinition(name=name, parameters=parameters, doc=doc):
-            head = f"pattern {name.text}({', '.join(p.text for p in parameters)}) {{"
-            comment = [f"# {line}".rstrip() for line in doc.split("\n")] if doc else []
-            body = [f"  {_setting(s)}" for s in node.bindings]
-            body += [f"  return {print_expression(result)}" for result in node.results]
-            return [*comment, head, *body, "}"]
         case syntax.Rule():
             return [f"rule {node.name.text} {{", *(f"  {line}" for line in _clauses(node)), "}"]
         case syntax.Schedule(kind=kind, settings=settings, stages=stages):
@@ -79,8 +73,18 @@ def _statement(node: syntax.Statement) -> list[str]:
             return [f"pair {name.text} {{", *(f"  {line}" for line in sides), "}"]
 
 
-def print_definition(node: syntax.ModuleDefinition) -> list[str]:
-    """The lines of a `module` sentence without its comment."""
+def print_definition(node: syntax.Definition) -> list[str]:
+    """The lines of a `module` or `pattern` sentence without its comment."""
+    return _module(node) if isinstance(node, syntax.ModuleDefinition) else _pattern(node)
+
+
+def _pattern(node: syntax.PatternDefinition) -> list[str]:
+    values = [f"  {_setting(value)}" for value in node.bindings]
+    results = [f"  return {print_expression(result)}" for result in node.results]
+    return [f"pattern {node.signature} {{", *values, *results, "}"]
+
+
+def _module(node: syntax.ModuleDefinition) -> list[str]:
     if code_reference(node.body) is not None:
         return [f"module {node.name.text} = {print_expression(node.body)}"]
     head = f"module {node.name.text}({', '.join(map(_parameter, node.parameters))})"

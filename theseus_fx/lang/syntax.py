@@ -239,6 +239,15 @@ class PatternDefinition:
     doc: str
     span: Span
 
+    @property
+    def signature(self) -> str:
+        """`rotary(x, cos, sin)`."""
+        return f"{self.name.text}({', '.join(word.text for word in self.parameters)})"
+
+
+Definition = ModuleDefinition | PatternDefinition
+"""What a file that others use can hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pattern:

@@ -15,6 +15,7 @@ from theseus_fx.lang import syntax, words
 from theseus_fx.lang.check_values import WRONG, constant
 from theseus_fx.lang.diagnostics import Label, did_you_mean
 from theseus_fx.lang.findings import Findings
+from theseus_fx.lang.library import how_to_use
 from theseus_fx.lang.names import dotted
 from theseus_fx.lang.operations import (
     AnyOperation,
@@ -294,7 +295,7 @@ class Writing:
             "THX201",
             f"there is no value `{name.text}` here",
             name.span,
-            help=did_you_mean(name.text, [*names], what="values so far"),
+            help=how_to_use(name.text, "pattern") or did_you_mean(name.text, [*names], what="values so far"),
         )
         return Wrong()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from torch import nn
@@ -37,6 +38,7 @@ class Miss:
     """One for all modules that miss alike, so that they can be counted."""
 
 
+@cache
 def class_names(module_class: type[nn.Module]) -> tuple[str, ...]:
     """The names a pattern may use for the class: its own and those of its bases, nearest first."""
     return tuple(c.__name__ for c in module_class.__mro__ if c not in (nn.Module, object))

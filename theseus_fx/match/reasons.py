@@ -9,6 +9,7 @@ from torch import nn
 
 from theseus_fx.graph.trace import Trace
 from theseus_fx.lang.diagnostics import Diagnostic, Label, did_you_mean
+from theseus_fx.lang.library import how_to_match
 from theseus_fx.lang.spec import Rule
 from theseus_fx.match.pattern import Miss, class_names, miss
 
@@ -71,7 +72,8 @@ def _known_classes(wanted: str, model: nn.Module) -> tuple[str, ...]:
         return ()
     public = sorted(n for n in names if not n.startswith("_"))
     known = did_you_mean(wanted, public, what="classes of the guide")
-    return known or (f"classes of the guide: {', '.join(f'`{name}`' for name in public)}",)
+    listed = (f"classes of the guide: {', '.join(f'`{name}`' for name in public)}",)
+    return (*how_to_match(wanted), *(known or listed))
 
 
 def _unseen(rule: Rule, model: nn.Module, trace: Trace) -> tuple[str, ...]:

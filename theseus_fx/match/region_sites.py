@@ -14,6 +14,7 @@ from torch.nn import functional
 from theseus_fx.graph.trace import Trace
 from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected, did_you_mean
+from theseus_fx.lang.library import how_to_match, how_to_use, names_of_kind
 from theseus_fx.lang.operations import Function, ModuleClass, Step, steps
 from theseus_fx.lang.spec import RegionPattern, Rule, Spec
 from theseus_fx.match.globs import fits_any
@@ -156,7 +157,7 @@ def _either(globs: Sequence[syntax.Glob]) -> str:
 
 def region_inputs(region: Region, index: Index) -> tuple[PartInput, ...]:
     """The tensors that flow into a region: under the names of the pattern, else of their nodes."""
-    named = {node: name for name, node in region.names.items()}
+    named = {node: name for names in (region.names, region.entries) for name, node in names.items()}
     nodes = [node for node in (*region.inputs, *region.others) if node in index.trace.values]
     return tuple(
         PartInput(name=named.get(node, node), node=node, value=index.trace.value(node)) for node in nodes
@@ -259,15 +260,16 @@ def _unknown_names(pattern: RegionPattern, spec: Spec, index: Index) -> Iterator
         match step.operation:
             case ModuleClass(name=name) if not _has_class(name, index):
                 known = sorted({*index.classes, *(n for n in dir(nn) if n[:1].isupper())})
-                code, message = "THX303", f"there is no module class `{name}`"
+                code, message, fix = "THX303", f"there is no module class `{name}`", how_to_match(name)
             case Function(name=name) if not _has_function(name, index):
-                known = sorted({*index.functions, *spec.patterns})
+                known = sorted({*index.functions, *spec.patterns, *names_of_kind("pattern")})
                 code, message = "THX201", f"there is no function and no pattern `{name}`"
+                fix = how_to_use(name, "pattern")
             case _:
                 continue
         if name not in seen:
             seen.add(name)
-            helps = did_you_mean(name, known, what="known here")
+            helps = fix or did_you_mean(name, known, what="known here")
             yield Diagnostic(code=code, message=message, primary=_label(step, pattern), help=helps)
 
 

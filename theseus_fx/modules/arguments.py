@@ -156,7 +156,7 @@ def _maker(written: Written, modules: Iterable[str]) -> Callable[..., nn.Module]
             primary=Label(
                 written.span, "not a `module` of the spec, a class of `torch.nn` or a known function"
             ),
-            help=how_to_use(kind) or did_you_mean(kind, known),
+            help=how_to_use(kind, "module") or did_you_mean(kind, known),
         )
     )
 

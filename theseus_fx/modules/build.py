@@ -20,7 +20,7 @@ from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.source import Source, Span
 from theseus_fx.match.inputs import nested
-from theseus_fx.modules.flow import PROBE_BATCH, Flow, FlowBuilder, pruned, shown, symbolic
+from theseus_fx.modules.flow import PROBE_BATCH, Flow, FlowBuilder, Known, pruned, shown, symbolic
 from theseus_fx.modules.recipe import PRIMARY, Recipe, Step
 
 Definitions = Mapping[str, syntax.ModuleDefinition]
@@ -50,6 +50,7 @@ def build(
     definitions: Definitions,
     code: Mapping[str, Source] | None = None,
     keep: Collection[str] = (),
+    known: Known | None = None,
 ) -> Recipe:
     """The recipe of a replacement.
 
@@ -60,6 +61,7 @@ def build(
         definitions: the named modules of the spec.
         code: the Python files of the spec, by their path as written.
         keep: names of values that stay in the recipe, of the named modules that the expression itself calls.
+        known: what steps returned for other parts, to be filled on.
 
     Raises:
         Rejected: THX303, THX205 or THX502 at the step that is wrong, THX501 where the output does not fit.
@@ -74,7 +76,7 @@ def build(
     flows = {name: Flow(name, _probe(value)) for name, value in values.items()}
     if boundary.primary is not None:
         flows[boundary.primary] = flows[PRIMARY]
-    builder = FlowBuilder(definitions, dtype, refuse, code or {})
+    builder = FlowBuilder(definitions, dtype, refuse, code or {}, {} if known is None else known)
     made = builder.flow(expression, flows[PRIMARY], _flowing(names, flows))
     last = expression.steps[-1] if isinstance(expression, syntax.Chain) else expression
     x = builder.tensor(made, last.span)

@@ -13,7 +13,7 @@ from torch import Tensor
 from theseus_fx.lang import syntax
 from theseus_fx.lang.check_flow import holds_steps
 from theseus_fx.lang.code import Code, code_reference
-from theseus_fx.lang.diagnostics import Rejected
+from theseus_fx.lang.diagnostics import Rejected, first_line
 from theseus_fx.lang.evaluate import evaluate
 from theseus_fx.lang.names import names_in
 from theseus_fx.lang.source import Source, Span
@@ -65,6 +65,10 @@ def symbolic(x: Tensor) -> tuple[int | str, ...]:
     return tuple("batch" if size == PROBE_BATCH else size for size in x.shape)
 
 
+Known = dict[tuple[object, ...], object]
+"""What steps return on the meta device, by the step and what flows into it."""
+
+
 @dataclass(slots=True)
 class FlowBuilder:
     """Adds the steps of one replacement, in the order in which they are computed."""
@@ -75,6 +79,7 @@ class FlowBuilder:
     refuse: Refusal
     code: Mapping[str, Source] = field(default_factory=dict[str, Source])
     """The Python files of the spec, by their path as written."""
+    known: Known = field(default_factory=dict[tuple[object, ...], object])
     steps: list[Step] = field(default_factory=list[Step])
     named: dict[str, tuple[Flow, Span]] = field(default_factory=dict[str, tuple["Flow", Span]])
     """The named values of the modules that the replacement itself calls, with the places of their steps."""
@@ -256,7 +261,11 @@ class FlowBuilder:
         inputs = tuple(flow.wire for flow, _ in flows)
         step = Step(kind=written.kind, arguments=arguments, inputs=inputs, code=written.code)
         self._keeps_the_batch(written, step, tensors[0])
-        value = self._output(step, written, tensors)
+        geometry = tuple((x.shape, x.stride(), x.dtype) for x in tensors)
+        key = (step.kind, repr(dict(step.arguments)), step.code, self.dtype, geometry)
+        if key not in self.known:
+            self.known[key] = self._output(step, written, tensors)
+        value = self.known[key]
         self.steps.append(step)
         return Flow(len(self.steps) - 1, value)
 
@@ -276,7 +285,7 @@ class FlowBuilder:
                 warnings.filterwarnings("ignore", "Initializing zero-element tensors")
                 module = step.make().to(self.dtype).eval()
         except Exception as error:
-            raise self.refuse(written.span, f"`{step}` cannot be made", _first_line(error)) from error
+            raise self.refuse(written.span, f"`{step}` cannot be made", first_line(error)) from error
         if any(p.numel() == 0 for p in module.parameters()):
             raise self.refuse(written.span, f"`{step}` has a parameter without elements", "")
         try:
@@ -286,7 +295,7 @@ class FlowBuilder:
             flowing = "a value" if len(tensors) == 1 else "values"
             shapes = " and ".join(shown(symbolic(x)) for x in tensors)
             message = f"`{step.kind}` does not accept {flowing} of shape {shapes}"
-            raise self.refuse(written.span, message, _first_line(error)) from error
+            raise self.refuse(written.span, message, first_line(error)) from error
         if not _holds_tensors(value):
             raise self.refuse(written.span, f"`{step.kind}` returns a {type(value).__name__}, no tensor", "")
         return value
@@ -324,8 +333,3 @@ def _holds_tensors(value: object) -> bool:
     if isinstance(value, tuple | list):
         return any(_holds_tensors(inner) for inner in cast("Sequence[object]", value))
     return isinstance(value, Tensor)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from torch import nn
 
@@ -19,6 +18,7 @@ from theseus_fx.match.alike import merged
 from theseus_fx.match.blocks import Network
 from theseus_fx.match.pairs import Match, match_pairs
 from theseus_fx.match.windows import Window
+from theseus_fx.planning.attempt import attempt
 from theseus_fx.planning.paired import Pair, PairSide, TargetNetwork
 from theseus_fx.planning.plan import PartStart, Plan, Stage, Tap, Totals
 from theseus_fx.planning.recalibration import recalibration
@@ -26,8 +26,6 @@ from theseus_fx.planning.schedules import Layout, lay_out
 from theseus_fx.planning.settings import alignments
 from theseus_fx.planning.stages import make_stages, metric_problems
 from theseus_fx.planning.units import Reference, Unit
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +79,12 @@ def plan_pairs(
     found = match_pairs(spec, on_guide, on_target)
     problems: list[Diagnostic] = []
     references = [_reference(match) for match in found.matches]
-    layouts = _attempt(problems, lambda: lay_out(spec.schedule, references))
-    settings = (
-        None if layouts is None else _attempt(problems, lambda: alignments(spec.schedule, len(layouts)))
-    )
+    layouts = attempt(problems, lambda: lay_out(spec.schedule, references))
+    settings = None if layouts is None else attempt(problems, lambda: alignments(spec.schedule, len(layouts)))
     problems += _axes_problems(spec.schedule)
     if layouts is not None and settings is not None:
         problems += _settings_problems(found.matches, layouts, settings)
-    recalibrate = [_attempt(problems, lambda r=r: recalibration(r, target, (), ())) for r in spec.recalibrate]
+    recalibrate = [attempt(problems, lambda r=r: recalibration(r, target, (), ())) for r in spec.recalibrate]
     if problems or layouts is None or settings is None:
         raise Rejected(*merged(problems))
     of_guide = _Cut.of(on_guide, [match.guide for match in found.matches])
@@ -127,9 +123,9 @@ def _traced(
 ) -> tuple[Network, Network]:
     """Both networks on the same inputs."""
     problems: list[Diagnostic] = []
-    of_guide = _attempt(problems, lambda: trace(model, inputs))
+    of_guide = attempt(problems, lambda: trace(model, inputs))
     failed = len(problems)
-    of_target = _attempt(problems, lambda: trace(target, inputs))
+    of_target = attempt(problems, lambda: trace(target, inputs))
     problems[failed:] = [_of_target(problem, sentence) for problem in problems[failed:]]
     if of_guide is None or of_target is None:
         raise Rejected(*problems)
@@ -145,15 +141,6 @@ def _of_target(problem: Diagnostic, sentence: Target) -> Diagnostic:
         message=f"the target `{sentence.name}`, which takes the guide's inputs: {problem.message}",
         primary=problem.primary or Label(sentence.span),
     )
-
-
-def _attempt(problems: list[Diagnostic], step: Callable[[], T]) -> T | None:
-    """What a step gives, or None and its diagnostics among the problems."""
-    try:
-        return step()
-    except Rejected as rejected:
-        problems += rejected.diagnostics
-        return None
 
 
 def _reference(match: Match) -> Reference:

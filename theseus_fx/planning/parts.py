@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -10,10 +11,12 @@ from theseus_fx.graph.convention import convention_of
 from theseus_fx.graph.cost import module_flops
 from theseus_fx.graph.inside import operations_of
 from theseus_fx.graph.trace import Trace
+from theseus_fx.graph.values import ValueInfo
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Spec
 from theseus_fx.match.matcher import Site
 from theseus_fx.modules.build import Boundary, build
+from theseus_fx.modules.flow import Known
 from theseus_fx.modules.recipe import PRIMARY, Recipe
 from theseus_fx.planning.plan import Part, Tap, Totals
 
@@ -26,6 +29,7 @@ def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
     """
     recipes: list[Recipe] = []
     problems: list[Diagnostic] = []
+    known: Known = {}
     for site in sites:
         boundary = Boundary(
             part=str(site),
@@ -44,6 +48,7 @@ def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
                     definitions=spec.modules,
                     code=spec.code,
                     keep={align.target for align in site.rule.aligns if align.target is not None},
+                    known=known,
                 )
             )
         except Rejected as rejected:
@@ -71,10 +76,31 @@ def make_parts(
         recipes: of the sites.
         taps: of each site, by its name.
     """
+    costs: list[_Cost] = []  # most parts have the replacement of another one
     return tuple(
-        _part(model, traced, flops, site, recipe, taps[site.name])
+        _part(model, traced, flops, site, recipe, taps[site.name], costs)
         for site, recipe in zip(sites, recipes, strict=True)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a replacement costs."""
+
+    recipe: Recipe
+    inputs: tuple[ValueInfo, ...]
+    parameters: int
+    flops: int
+
+
+def _cost(recipe: Recipe, inputs: tuple[ValueInfo, ...], known: list[_Cost]) -> _Cost:
+    """The cost of a recipe on inputs, counted unless it is known."""
+    for cost in known:
+        if cost.inputs == inputs and cost.recipe == recipe:
+            return cost
+    flops = module_flops(recipe.make(device="meta"), *inputs)
+    known.append(_Cost(recipe, inputs, recipe.parameter_count(), flops))
+    return known[-1]
 
 
 def _part(
@@ -84,10 +110,12 @@ def _part(
     site: Site,
     recipe: Recipe,
     taps: tuple[Tap, ...],
+    costs: list[_Cost],
 ) -> Part:
     nodes = {PRIMARY: site.input_node, **{entry.name: entry.node for entry in site.inputs}}
     takes = tuple(nodes[name] for name in recipe.inputs)
     values = {entry.node: entry.value for entry in site.inputs}
+    cost = _cost(recipe, tuple(values[node] for node in takes), costs)
     return Part(
         name=site.name,
         rule=site.rule.name,
@@ -102,10 +130,10 @@ def _part(
         input_shape=site.input.shape,
         output_shape=site.output.shape,
         recipe=recipe,
-        parameters_before=_parameters_before(model, site),
-        parameters_after=recipe.parameter_count(),
+        parameters_before=sum(held_by(model, site).values()),
+        parameters_after=cost.parameters,
         flops_before=sum(flops[node] for node in _operations(traced, site)),
-        flops_after=module_flops(recipe.make(device="meta"), *(values[node] for node in takes)),
+        flops_after=cost.flops,
         region=site.region,
         modules=site.modules,
         attributes=site.attributes,
@@ -144,8 +172,13 @@ def inside(path: str, parts: Sequence[Part] | Sequence[Site]) -> bool:
     return any(path == gone or path.startswith(f"{gone}.") for part in parts for gone in part.modules)
 
 
-def _parameters_before(model: nn.Module, site: Site) -> int:
-    """The parameters that go with a part, shared ones once."""
+def held_by(model: nn.Module, site: Site) -> Mapping[int, int]:
+    """The sizes of the parameters that go with a part, by their identity: shared ones once."""
     held = [p for path in site.modules for p in model.get_submodule(path).parameters()]
     held += [p for name, p in model.named_parameters() if name in site.attributes]
-    return sum({id(p): p.numel() for p in held}.values())
+    return {id(p): p.numel() for p in held}
+
+
+def flops_of(site: Site, flops: Mapping[str, int]) -> int:
+    """The forward FLOPs of a part, where it is a leaf of the trace or a region."""
+    return sum(flops[node] for node in (site.region.nodes if site.region else (site.operation,)))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from theseus_fx.lang.spec import Alignment, Input, Spec
 from theseus_fx.match.alike import merged
 from theseus_fx.match.matcher import Site, Survey, candidates, matches_operations, survey
 from theseus_fx.modules.recipe import Recipe
+from theseus_fx.planning.attempt import attempt
 from theseus_fx.planning.pairs import plan_pairs
 from theseus_fx.planning.parts import make_parts, replacements, totals
 from theseus_fx.planning.plan import PartStart, Plan, Stage
@@ -29,8 +29,6 @@ from theseus_fx.planning.stages import make_stages, metric_problems
 from theseus_fx.planning.starts import choose_start
 from theseus_fx.planning.taps import looks_inside, part_taps, unequal_taps
 from theseus_fx.planning.units import reference_of, unit_of
-
-T = TypeVar("T")
 
 DTYPES: Mapping[str, torch.dtype] = {
     "f32": torch.float32,
@@ -80,18 +78,15 @@ def make_plan(
     traced, found = survey_guide(spec, model, inputs)
     sites = found.accepted()
     problems: list[Diagnostic] = []
-    recipes = _attempt(problems, lambda: replacements(spec, sites))
-    layouts = _attempt(problems, lambda: lay_out(spec.schedule, [reference_of(site) for site in sites]))
-    settings = (
-        None if layouts is None else _attempt(problems, lambda: alignments(spec.schedule, len(layouts)))
-    )
-    taps = None if recipes is None else _attempt(problems, lambda: part_taps(traced, sites, recipes))
+    recipes = attempt(problems, lambda: replacements(spec, sites))
+    layouts = attempt(problems, lambda: lay_out(spec.schedule, [reference_of(site) for site in sites]))
+    settings = None if layouts is None else attempt(problems, lambda: alignments(spec.schedule, len(layouts)))
+    taps = None if recipes is None else attempt(problems, lambda: part_taps(traced, sites, recipes))
     starts = None
     if recipes and layouts and settings:
         starts = _starts(problems, model, sites, recipes, _settings_of(layouts, settings))
     recalibrate = [
-        _attempt(problems, lambda r=r: recalibration(r, model, sites, recipes or ()))
-        for r in spec.recalibrate
+        attempt(problems, lambda r=r: recalibration(r, model, sites, recipes or ())) for r in spec.recalibrate
     ]
     if problems or not (recipes and taps and layouts and settings and starts):
         raise Rejected(*merged(problems))
@@ -140,15 +135,6 @@ def survey_guide(spec: Spec, model: nn.Module, inputs: Sequence[InputSpec]) -> t
     return traced, found
 
 
-def _attempt(problems: list[Diagnostic], step: Callable[[], T]) -> T | None:
-    """What a step gives, or None and its diagnostics among the problems."""
-    try:
-        return step()
-    except Rejected as rejected:
-        problems += rejected.diagnostics
-        return None
-
-
 def _settings_of(layouts: Sequence[Layout], settings: Sequence[Alignment]) -> Mapping[str, Alignment]:
     """For each part the settings of the stage that is about it, which also say how it begins."""
     stages = zip(layouts, settings, strict=True)
@@ -165,8 +151,9 @@ def _starts(
     """How each replacement begins, and why."""
     starts: dict[str, PartStart] = {}
     for site, recipe in zip(sites, recipes, strict=True):
-        wanted, module = settings[site.name].start, model.get_submodule(site.path)
-        chosen = _attempt(problems, lambda s=site, r=recipe, w=wanted, m=module: choose_start(s, r, w, m))
+        wanted = settings[site.name].start
+        module = None if site.region else model.get_submodule(site.path)
+        chosen = attempt(problems, lambda s=site, r=recipe, w=wanted, m=module: choose_start(s, r, w, m))
         if chosen is not None:
             starts[site.name] = PartStart(part=site.name, start=chosen[0], reason=chosen[1])
     return starts

@@ -12,7 +12,7 @@ from torch import nn
 
 from theseus_fx.graph.convention import Convention
 from theseus_fx.graph.surgery import convert
-from theseus_fx.lang.diagnostics import Diagnostic, Rejected
+from theseus_fx.lang.diagnostics import Diagnostic, Rejected, first_line
 from theseus_fx.models.resolve import describe, rebuild
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.plan import Plan
@@ -82,7 +82,7 @@ def load_model(folder: Path, *, guide: nn.Module | None = None) -> nn.Module:
         raise Rejected(
             Diagnostic(
                 code="THX704",
-                message=f"the weights in {folder} do not fit the architecture: {str(error).splitlines()[0]}",
+                message=f"the weights in {folder} do not fit the architecture: {first_line(error)}",
             )
         ) from error
     return model.eval()

@@ -17,7 +17,7 @@ from theseus_fx.lang.printer import print_definition
 @click.argument("name", metavar="[TOPIC|NAME|CODE]", required=False)
 @json_option
 def explain(name: str | None, as_json: bool) -> None:
-    """Explains a topic of the language, a module of the standard library, or a diagnostic code.
+    """Explains a topic of the language, a module or pattern of the standard library, or a diagnostic code.
 
     Alone it lists them.
 
@@ -26,6 +26,7 @@ def explain(name: str | None, as_json: bool) -> None:
       theseus-fx explain
       theseus-fx explain rule
       theseus-fx explain LowRankLinear
+      theseus-fx explain residual
       theseus-fx explain THX402
     """
     if name is None:
@@ -39,7 +40,7 @@ def explain(name: str | None, as_json: bool) -> None:
     else:
         near = near_names(name, [*topics(), *library(), *CODES])
         hint = f" Did you mean {', '.join(near)}?" if near else " `theseus-fx explain` lists what there is."
-        raise click.UsageError(f"there is no topic, module or diagnostic {name}.{hint}")
+        raise click.UsageError(f"there is no topic, module, pattern or diagnostic {name}.{hint}")
 
 
 def _list(*, as_json: bool) -> None:
@@ -54,7 +55,8 @@ def _list(*, as_json: bool) -> None:
         )
         return
     out = console()
-    out.print("topics", style="bold")
+    out.print("topics", style="bold", end="")
+    out.print(", of which `theseus-fx explain spec` comes first")
     width = max(map(len, topics()))
     for name, title in topics().items():
         out.print(f"  {name:{width}}  {title}")
@@ -62,7 +64,7 @@ def _list(*, as_json: bool) -> None:
         out.print(f'use "{file}"', style="bold")
         for entry in entries:
             if entry.file == file:
-                out.print(f"  {entry.definition.signature}")
+                out.print(f"  {entry.kind:7} {entry.definition.signature}")
     out.print("diagnostics", style="bold")
     for code, entry in CODES.items():
         out.print(f"  {code}  {entry.title}")
@@ -89,7 +91,7 @@ def _explain_entries(name: str, entries: tuple[Entry, ...], *, as_json: bool) ->
         return
     out = console()
     for entry in entries:
-        out.print(entry.definition.signature, style="bold")
+        out.print(f"{entry.kind} {entry.definition.signature}", style="bold")
         out.print(entry.definition.doc)
         out.print(f'\nuse "{entry.file}"\n')
         out.print("\n".join(print_definition(entry.definition)))
@@ -98,6 +100,7 @@ def _explain_entries(name: str, entries: tuple[Entry, ...], *, as_json: bool) ->
 def _entry_json(entry: Entry) -> dict[str, str]:
     return {
         "name": entry.definition.name.text,
+        "kind": entry.kind,
         "signature": entry.definition.signature,
         "use": entry.file,
         "doc": entry.definition.doc,

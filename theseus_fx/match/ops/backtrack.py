@@ -7,9 +7,8 @@ made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import permutations
 
 from torch import fx
 
@@ -17,7 +16,7 @@ from theseus_fx.graph.trace import ModuleCall
 from theseus_fx.lang import operations as patterns
 from theseus_fx.lang.evaluate import equal
 from theseus_fx.match.ops.index import Index
-from theseus_fx.match.ops.names import COMMUTATIVE, Operand, arguments, function_name
+from theseus_fx.match.ops.names import Operand, arguments, function_name
 from theseus_fx.match.ops.regions import Region, make_region
 from theseus_fx.match.pattern import attribute_miss, class_names
 
@@ -26,6 +25,9 @@ MOST_TRIES = 20_000
 
 Goals = tuple[patterns.Pattern, Operand, "Goals"] | None
 """A linked list: what must fit what, and the rest."""
+
+Ways = tuple[Goals, ...] | Iterator[Goals]
+"""What remains after a goal, for each way to meet it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +46,43 @@ class Attempt:
 
 
 class Search:
-    """One search: `solutions` yields regions; `attempt` is the nearest miss so far."""
+    """One search: `solutions` yields regions; `attempt` tells the nearest miss."""
 
     def __init__(self, index: Index, pattern: patterns.OperationPattern) -> None:
         self._index = index
         self._pattern = pattern
+        self._options = _flattened(pattern.result)
+        self._sorted_out: dict[
+            tuple[int, frozenset[str]], tuple[patterns.Step | None, tuple[patterns.Pattern, ...]]
+        ] = {}
+        """What `_sort_out` says, by the alternatives and by what the node calls."""
         self._bound: dict[str, fx.Node] = {}
-        self._covered: dict[str, None] = {}
-        self._trail: list[tuple[str, frozenset[str]]] = []
+        self._covered: set[str] = set()
+        self._trail: list[tuple[str, Collection[str]]] = []
         """Names that were bound, or empty names with nodes that a step covers."""
         self._depth = 0
-        self.attempt: Attempt | None = None
+        self._anchor = ""
+        self._nearest: tuple[patterns.Step | None, fx.Node, str | None] | None = None
+        self._nearest_depth = -1
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The nearest miss of the last `solutions`, as far as they were asked for."""
+        if self._nearest is None:
+            return None
+        step, node, reason = self._nearest
+        if reason is None and step is not None:
+            wanted = f"`{step}`" if isinstance(step.operation, patterns.Function) else _article(str(step))
+            reason = f"is {_article(self._index.kind(node))}, not {wanted}"
+        return Attempt(
+            anchor=self._anchor, depth=self._nearest_depth, step=step, node=node.name, reason=reason or ""
+        )
 
     def solutions(self, anchor: fx.Node) -> Iterator[Region]:
         """The regions that end at a node, in the order of the alternatives of the pattern."""
         self._undo(0)
-        self.attempt = None
+        self._anchor = anchor.name
+        self._nearest, self._nearest_depth = None, -1
         choices: list[tuple[Iterator[Goals], int]] = [(iter([(self._pattern.result, anchor, None)]), 0)]
         for _ in range(MOST_TRIES):
             if not choices:
@@ -71,129 +94,129 @@ class Search:
             except StopIteration:
                 choices.pop()
                 continue
-            if goals is not None:
-                choices.append((self._ways(anchor, goals), len(self._trail)))
-                continue
-            region = self._region(anchor)
-            if isinstance(region, Region):
-                yield region
+            while goals is not None:
+                ways = self._ways(goals)
+                if not isinstance(ways, tuple) or len(ways) > 1:
+                    choices.append((iter(ways), len(self._trail)))
+                    break
+                if not ways:
+                    break
+                goals = ways[0]
             else:
-                self._miss(anchor, None, anchor, region)
+                region = self._region(anchor)
+                if isinstance(region, Region):
+                    yield region
+                else:
+                    self._miss(None, anchor, region)
         self._undo(0)
         self._depth += 1_000
         reason = f"can match in more than {MOST_TRIES:,} ways: name more of its steps"
-        self._miss(anchor, None, anchor, reason)
+        self._miss(None, anchor, reason)
         self._depth -= 1_000
 
-    def _ways(self, anchor: fx.Node, goals: tuple[patterns.Pattern, Operand, Goals]) -> Iterator[Goals]:
+    def _ways(self, goals: tuple[patterns.Pattern, Operand, Goals]) -> Ways:
         """The lists of goals that remain, for each way in which the first goal can be met."""
         pattern, value, rest = goals
+        if isinstance(pattern, patterns.Either):
+            options = self._viable(pattern, value)
+            if len(options) != 1:
+                return tuple((option, value, rest) for option in options)
+            pattern = options[0]
+        if isinstance(pattern, patterns.Constant):
+            return () if isinstance(value, fx.Node) or not equal(value, pattern.value) else (rest,)
+        if not isinstance(value, fx.Node):
+            return ()
         match pattern:
-            case patterns.Input(name=name):
-                if isinstance(value, fx.Node) and self._index.is_value(value):
-                    yield from self._same(anchor, name, value, rest)
-            case patterns.Bound(name=name, value=inner):
-                if isinstance(value, fx.Node):
-                    again = name in self._bound
-                    yield from self._same(anchor, name, value, rest if again else (inner, value, rest))
-            case patterns.Anything():
-                if isinstance(value, fx.Node):
-                    yield rest
-            case patterns.Constant(value=wanted):
-                if not isinstance(value, fx.Node) and equal(value, wanted):
-                    yield rest
-            case patterns.Either(options=options):
-                for option in options:
-                    yield (option, value, rest)
             case patterns.Step():
-                if isinstance(value, fx.Node):
-                    yield from self._step(anchor, pattern, value, rest)
+                return self._step(pattern, value, rest)
+            case patterns.Bound(name=name, value=inner):
+                again = name in self._bound
+                return self._same(name, value, rest if again else (inner, value, rest))
+            case patterns.Input(name=name):
+                return self._same(name, value, rest) if self._index.is_value(value) else ()
+            case patterns.Anything():
+                return (rest,)
+            case patterns.Either():
+                raise AssertionError("alternatives are flat")
 
-    def _same(self, anchor: fx.Node, name: str, value: fx.Node, rest: Goals) -> Iterator[Goals]:
+    def _viable(self, either: patterns.Either, value: Operand) -> tuple[patterns.Pattern, ...]:
+        """The options that a value may be; a node that is another operation than all of them is a miss."""
+        if not isinstance(value, fx.Node):
+            return self._options[id(either)]
+        called = self._index.called[value.name]
+        key = (id(either), called)
+        known = self._sorted_out.get(key)
+        if known is None:
+            known = self._sorted_out[key] = _sort_out(self._options[id(either)], called)
+        missed, viable = known
+        if missed is not None:
+            self._miss(missed, value, None)
+        return viable
+
+    def _same(self, name: str, value: fx.Node, rest: Goals) -> Ways:
         known = self._bound.get(name)
         if known is None:
             self._bound[name] = value
-            self._trail.append((name, frozenset()))
-            yield rest
-        elif known is value:
-            yield rest
-        else:
-            self._miss(anchor, None, value, f"is not `{known.name}`, which `{_shown(name)}` is elsewhere")
+            self._trail.append((name, ()))
+        elif known is not value:
+            self._miss(None, value, f"is not `{known.name}`, which `{_shown(name)}` is elsewhere")
+            return ()
+        return (rest,)
 
-    def _step(self, anchor: fx.Node, step: patterns.Step, node: fx.Node, rest: Goals) -> Iterator[Goals]:
+    def _step(self, step: patterns.Step, node: fx.Node, rest: Goals) -> Ways:
         match step.operation:
-            case patterns.ModuleClass(name=name):
-                yield from self._module(anchor, step, name, node, rest)
             case patterns.Function(name=name):
-                yield from self._function(anchor, step, name, node, rest)
+                if function_name(node) != name:
+                    return self._miss(step, node, None)
+                return self._function(step, node, rest)
+            case patterns.ModuleClass(name=name):
+                calls = [
+                    c for c in self._index.calls.get(node.name, ()) if name in class_names(c.module_class)
+                ]
+                if not calls:
+                    return self._miss(step, node, None)
+                if len(calls) == 1:
+                    return self._module(step, calls[0], node, rest)
+                return (goals for call in calls for goals in self._module(step, call, node, rest))
             case patterns.AnyOperation():
-                calls = [call for call in self._index.calls.get(node.name, ()) if call.leaf]
-                values = self._index.inputs(calls[0]) if calls else self._index.operands(node)
-                covered = self._index.covered(calls[0]) if calls else frozenset({node.name})
-                for value in dict.fromkeys(v for v in values if isinstance(v, fx.Node)):
-                    yield from self._taken(anchor, step, node, covered, (value,), rest)
+                leaf = next((call for call in self._index.calls.get(node.name, ()) if call.leaf), None)
+                values = self._index.inputs(leaf) if leaf else self._index.operands(node)
+                covered = self._index.covered(leaf) if leaf else (node.name,)
+                orders = dict.fromkeys((v,) for v in values if isinstance(v, fx.Node))
+                return self._taken(step, node, covered, orders, rest)
 
-    def _module(
-        self, anchor: fx.Node, step: patterns.Step, name: str, node: fx.Node, rest: Goals
-    ) -> Iterator[Goals]:
-        calls = self._index.calls.get(node.name, ())
-        named = [call for call in calls if name in class_names(call.module_class)]
-        if not named:
-            self._miss(anchor, step, node, f"is {_article(self._index.kind(node))}, not {_article(name)}")
-        for call in named:
-            inputs = self._index.inputs(call)
-            if reason := self._module_miss(step, call, len(inputs)):
-                self._miss(anchor, step, node, reason)
-            else:
-                values = inputs[: len(step.operands)]
-                yield from self._taken(anchor, step, node, self._index.covered(call), values, rest)
-
-    def _module_miss(self, step: patterns.Step, call: ModuleCall, inputs: int) -> str | None:
+    def _module(self, step: patterns.Step, call: ModuleCall, node: fx.Node, rest: Goals) -> Ways:
         if step.attributes and (reason := attribute_miss(step.attributes, self._index.attributes(call.path))):
-            return reason
-        if inputs < len(step.operands):
-            return f"takes {_values(inputs)}, not {len(step.operands)}"
-        return None
+            return self._miss(step, node, reason)
+        inputs = self._index.inputs(call)
+        if len(inputs) < len(step.operands):
+            return self._miss(step, node, f"takes {_values(len(inputs))}, not {len(step.operands)}")
+        return self._taken(step, node, self._index.covered(call), (inputs[: len(step.operands)],), rest)
 
-    def _function(
-        self, anchor: fx.Node, step: patterns.Step, name: str, node: fx.Node, rest: Goals
-    ) -> Iterator[Goals]:
-        if function_name(node) != name:
-            self._miss(anchor, step, node, f"is {_article(self._index.kind(node))}, not `{name}`")
-            return
+    def _function(self, step: patterns.Step, node: fx.Node, rest: Goals) -> Ways:
         if step.attributes and (reason := attribute_miss(step.attributes, arguments(node))):
-            self._miss(anchor, step, node, reason)
-            return
-        values = self._index.operands(node)
-        fitting = _fitting(values, len(step.operands))
-        if fitting is None:
-            self._miss(anchor, step, node, f"takes {_values(len(values))}, not {len(step.operands)}")
-            return
-        anyhow = name in COMMUTATIVE and "alpha" not in node.kwargs
-        orders = dict.fromkeys(permutations(fitting)) if anyhow else (fitting,)
-        for order in orders:
-            yield from self._taken(anchor, step, node, frozenset({node.name}), order, rest)
+            return self._miss(step, node, reason)
+        orders = self._index.orders(node, len(step.operands))
+        if not orders:
+            has = len(self._index.operands(node))
+            return self._miss(step, node, f"takes {_values(has)}, not {len(step.operands)}")
+        return self._taken(step, node, (node.name,), orders, rest)
 
     def _taken(
         self,
-        anchor: fx.Node,
         step: patterns.Step,
         node: fx.Node,
-        covered: frozenset[str],
-        values: tuple[Operand, ...],
+        covered: Collection[str],
+        orders: Iterable[tuple[Operand, ...]],
         rest: Goals,
-    ) -> Iterator[Goals]:
-        """The operands as goals, with the step's nodes covered as long as they are pursued."""
-        if any(name in self._covered for name in covered):
-            self._miss(anchor, step, node, "is another step of the pattern already")
-            return
-        self._covered |= dict.fromkeys(covered)
+    ) -> Ways:
+        """The operands as goals in each order, with the step's nodes covered as long as they are pursued."""
+        if not self._covered.isdisjoint(covered):
+            return self._miss(step, node, "is another step of the pattern already")
+        self._covered.update(covered)
         self._trail.append(("", covered))
         self._depth += 1
-        goals = rest
-        for operand, value in zip(reversed(step.operands), reversed(values), strict=True):
-            goals = (operand, value, goals)
-        yield goals
+        return tuple(_together(step.operands, values, rest) for values in orders)
 
     def _undo(self, mark: int) -> None:
         while len(self._trail) > mark:
@@ -202,29 +225,68 @@ class Search:
                 del self._bound[name]
             else:
                 self._depth -= 1
-                for node in covered:
-                    del self._covered[node]
+                self._covered.difference_update(covered)
 
     def _region(self, anchor: fx.Node) -> Region | str:
         primary = self._pattern.inputs[0]
         if primary not in self._bound:
             return f"does not reach `{_shown(primary)}`"
-        inputs = dict.fromkeys(self._bound[n].name for n in self._pattern.inputs if n in self._bound)
+        entries = {n: self._bound[n].name for n in self._pattern.inputs if n in self._bound}
         names = {n: self._bound[n].name for n in self._pattern.bindings if n in self._bound}
-        return make_region(self._index, self._covered.keys(), anchor.name, tuple(inputs), names)
+        return make_region(self._index, self._covered, anchor.name, entries, names)
 
-    def _miss(self, anchor: fx.Node, step: patterns.Step | None, node: fx.Node, reason: str) -> None:
-        if self.attempt is None or self._depth > self.attempt.depth:
-            self.attempt = Attempt(
-                anchor=anchor.name, depth=self._depth, step=step, node=node.name, reason=reason
-            )
+    def _miss(self, step: patterns.Step | None, node: fx.Node, reason: str | None) -> tuple[()]:
+        """Keeps the nearest miss; without a reason, the node is another operation."""
+        if self._depth > self._nearest_depth:
+            self._nearest_depth = self._depth
+            self._nearest = (step, node, reason)
+        return ()
 
 
-def _fitting(values: tuple[Operand, ...], count: int) -> tuple[Operand, ...] | None:
-    """The operands that are meant where a step has so many: all, no parameters, or no numbers either."""
-    flowing = tuple(v for v in values if not isinstance(v, fx.Node) or v.op != "get_attr")
-    tensors = tuple(v for v in flowing if isinstance(v, fx.Node))
-    return next((found for found in (values, flowing, tensors) if len(found) == count), None)
+def _together(operands: tuple[patterns.Pattern, ...], values: tuple[Operand, ...], rest: Goals) -> Goals:
+    """The operands and their values as goals, before the rest."""
+    for position in range(len(operands) - 1, -1, -1):
+        rest = (operands[position], values[position], rest)
+    return rest
+
+
+def _sort_out(
+    options: tuple[patterns.Pattern, ...], called: Collection[str]
+) -> tuple[patterns.Step | None, tuple[patterns.Pattern, ...]]:
+    """A step to tell as a miss, and the options without the steps that are another operation than the node.
+
+    Such a step is told only where it comes first: else the step before it comes at least as near.
+    """
+    viable: list[patterns.Pattern] = []
+    missed: patterns.Step | None = None
+    for option in options:
+        match option:
+            case patterns.Step(operation=patterns.Function(name=name) | patterns.ModuleClass(name=name)) if (
+                name not in called
+            ):
+                if not viable:
+                    missed = missed or option
+                elif not all(isinstance(other, patterns.Step) for other in viable):
+                    viable.append(option)
+            case _:
+                viable.append(option)
+    return missed, tuple(viable)
+
+
+def _flattened(pattern: patterns.Pattern) -> dict[int, tuple[patterns.Pattern, ...]]:
+    """The options of all alternatives of a pattern by id; for an option of several, those themselves."""
+    found: dict[int, tuple[patterns.Pattern, ...]] = {}
+
+    def options(either: patterns.Either) -> tuple[patterns.Pattern, ...]:
+        if id(either) not in found:
+            parts = (options(o) if isinstance(o, patterns.Either) else (o,) for o in either.options)
+            found[id(either)] = tuple(option for part in parts for option in part)
+        return found[id(either)]
+
+    for node in patterns.parts(pattern):
+        if isinstance(node, patterns.Either):
+            options(node)
+    return found
 
 
 def _shown(name: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 
 from torch import fx, nn
 
 from theseus_fx.graph.trace import ModuleCall, Trace
-from theseus_fx.match.ops.names import Operand, function_name, operands
+from theseus_fx.match.ops.names import COMMUTATIVE, Operand, function_name, operands
 from theseus_fx.match.pattern import attributes_of, class_names
 
 _NO_VALUES = ("get_attr", "output")
@@ -28,11 +29,15 @@ class Index:
     """Nodes by the canonical name of the function that they call."""
     classes: Mapping[str, tuple[fx.Node, ...]] = field(repr=False)
     """Output nodes of module calls by the names of the class and of its bases."""
+    called: Mapping[str, frozenset[str]] = field(repr=False)
+    """The names of the function and of the classes that a pattern may use for a node, by node."""
     tensors: frozenset[str] = field(repr=False)
     """Nodes that are tensors or structures of tensors."""
     calls: Mapping[str, tuple[ModuleCall, ...]] = field(repr=False)
     """Module calls by their output node; the outermost first."""
+    _inputs: dict[int, tuple[fx.Node, ...]] = field(default_factory=dict, repr=False)
     _operands: dict[str, tuple[Operand, ...]] = field(default_factory=dict, repr=False)
+    _orders: dict[tuple[str, int], tuple[tuple[Operand, ...], ...]] = field(default_factory=dict, repr=False)
     _covered: dict[int, frozenset[str]] = field(default_factory=dict, repr=False)
     _attributes: dict[str, Mapping[str, object]] = field(default_factory=dict, repr=False)
 
@@ -42,6 +47,25 @@ class Index:
             name = function_name(node) or ""
             self._operands[node.name] = operands(node, name, self.is_tensor)
         return self._operands[node.name]
+
+    def orders(self, node: fx.Node, count: int) -> tuple[tuple[Operand, ...], ...]:
+        """The orders in which a pattern may write the operands of a function call; none for another number.
+
+        They are all operands, those that are no parameters, or those that are no numbers either.
+        """
+        key = (node.name, count)
+        if key not in self._orders:
+            values = self.operands(node)
+            flowing = tuple(v for v in values if not isinstance(v, fx.Node) or v.op != "get_attr")
+            tensors = tuple(v for v in flowing if isinstance(v, fx.Node))
+            fitting = next((found for found in (values, flowing, tensors) if len(found) == count), None)
+            if fitting is None:
+                self._orders[key] = ()
+            elif function_name(node) in COMMUTATIVE and "alpha" not in node.kwargs:
+                self._orders[key] = tuple(dict.fromkeys(permutations(fitting)))
+            else:
+                self._orders[key] = (fitting,)
+        return self._orders[key]
 
     def is_tensor(self, node: fx.Node) -> bool:
         """Whether a node is a tensor, or a structure of tensors: no size, no device."""
@@ -61,7 +85,10 @@ class Index:
 
     def inputs(self, call: ModuleCall) -> tuple[fx.Node, ...]:
         """The tensors that a module call takes."""
-        return tuple(self.trace.node(name) for name in call.inputs)
+        key = id(call)
+        if key not in self._inputs:
+            self._inputs[key] = tuple(self.trace.node(name) for name in call.inputs)
+        return self._inputs[key]
 
     def attributes(self, path: str) -> Mapping[str, object]:
         """The plain attributes of a module."""
@@ -118,11 +145,14 @@ def make_index(trace: Trace, model: nn.Module) -> Index:
         model: on any device; only names, classes and attributes are read.
     """
     tensors = tensor_nodes(trace)
+    called: defaultdict[str, list[str]] = defaultdict(list)
     functions: defaultdict[str, list[fx.Node]] = defaultdict(list)
     for node in trace.nodes.values():
         name = function_name(node)
-        if name is not None and node.name in tensors:
-            functions[name].append(node)
+        if name is not None:
+            called[node.name].append(name)
+            if node.name in tensors:
+                functions[name].append(node)
     calls: defaultdict[str, list[ModuleCall]] = defaultdict(list)
     for call in trace.calls:
         if call.path and call.node is not None and call.node not in call.inputs:
@@ -130,6 +160,7 @@ def make_index(trace: Trace, model: nn.Module) -> Index:
     classes: defaultdict[str, list[fx.Node]] = defaultdict(list)
     for name, node in trace.nodes.items():
         known = dict.fromkeys(c for call in calls.get(name, ()) for c in class_names(call.module_class))
+        called[name] += known
         for class_name in known:
             classes[class_name].append(node)
     return Index(
@@ -137,6 +168,7 @@ def make_index(trace: Trace, model: nn.Module) -> Index:
         model=model,
         position={name: position for position, name in enumerate(trace.nodes)},
         functions={name: tuple(nodes) for name, nodes in functions.items()},
+        called={name: frozenset(called[name]) for name in trace.nodes},
         tensors=tensors,
         classes={name: tuple(nodes) for name, nodes in classes.items()},
         calls={name: tuple(found) for name, found in calls.items()},

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torch import fx
+
 from theseus_fx.graph.trace import ModuleCall, Trace
 from theseus_fx.match.ops.index import Index, tensor_nodes
 
@@ -28,6 +30,8 @@ class Region:
     """Parameters and buffers that functions inside read, by their names in the model."""
     names: Mapping[str, str]
     """The nodes of the bound names of the pattern."""
+    entries: Mapping[str, str]
+    """The nodes of the pattern's inputs, by their names in the pattern."""
 
     def calls(self, index: Index) -> tuple[ModuleCall, ...]:
         """The module calls that lie inside as a whole, in the order in which they began."""
@@ -40,7 +44,7 @@ class Region:
 
 
 def make_region(
-    index: Index, nodes: Collection[str], output: str, inputs: Sequence[str], names: Mapping[str, str]
+    index: Index, nodes: Collection[str], output: str, entries: Mapping[str, str], names: Mapping[str, str]
 ) -> Region | str:
     """The region of some nodes, or why they are none.
 
@@ -49,6 +53,7 @@ def make_region(
     the rest of the graph as it is.
     """
     trace = index.trace
+    inputs = tuple(dict.fromkeys(entries.values()))
     if not inputs:
         return "reaches no input of the pattern"
     for name in inputs:
@@ -59,7 +64,9 @@ def make_region(
         for user in trace.node(name).users:
             if name != output and user.name not in nodes:
                 return f"has `{name}` inside, which `{user.name}` uses outside"
-    around = dict.fromkeys(node for name in ordered for node in trace.node(name).all_input_nodes)
+    around: dict[fx.Node, None] = {}
+    for name in ordered:
+        around |= dict.fromkeys(trace.node(name).all_input_nodes)
     entering = [n for n in around if n.name not in nodes and n.name not in inputs]
     others = [n.name for n in entering if n.op != "get_attr" and index.is_tensor(n)]
     others.sort(key=index.position.__getitem__)
@@ -68,10 +75,11 @@ def make_region(
     return Region(
         nodes=tuple(ordered),
         output=output,
-        inputs=tuple(inputs),
+        inputs=inputs,
         others=tuple(others),
         attributes=tuple(str(n.target) for n in entering if n.op == "get_attr"),
         names=names,
+        entries=entries,
     )
 
 
