@@ -12,7 +12,7 @@ from theseus_fx.cli.output import print_diagnostics
 from theseus_fx.lang.parser import parse
 from theseus_fx.lang.source import Source
 
-TEXT = "rule r { match Conv2d as c expct 3\n\n\t# é \x0c\n  replace wth relu }   \ndata = 3 ~ [\n\n"
+TEXT = "rule r { match Conv2d as c expct 3\n\n\t# é \x0c\n  replace wth relu }   \ndata = 3 ? [\n\n"
 
 
 class Terminal(io.StringIO):

@@ -16,7 +16,7 @@ from theseus_fx.graph.trace import ModuleCall
 from theseus_fx.lang import operations as patterns
 from theseus_fx.lang.evaluate import equal
 from theseus_fx.match.ops.index import Index
-from theseus_fx.match.ops.names import Operand, arguments, function_name
+from theseus_fx.match.ops.names import Operand, arguments, canonical, function_name
 from theseus_fx.match.ops.regions import Region, make_region
 from theseus_fx.match.pattern import attribute_miss, class_names
 
@@ -166,7 +166,7 @@ class Search:
     def _step(self, step: patterns.Step, node: fx.Node, rest: Goals) -> Ways:
         match step.operation:
             case patterns.Function(name=name):
-                if function_name(node) != name:
+                if function_name(node) != canonical(name):
                     return self._miss(step, node, None)
                 return self._function(step, node, rest)
             case patterns.ModuleClass(name=name):
@@ -261,9 +261,12 @@ def _sort_out(
     missed: patterns.Step | None = None
     for option in options:
         match option:
-            case patterns.Step(operation=patterns.Function(name=name) | patterns.ModuleClass(name=name)) if (
-                name not in called
-            ):
+            case patterns.Step(operation=patterns.Function(name=name)) if canonical(name) not in called:
+                if not viable:
+                    missed = missed or option
+                elif not all(isinstance(other, patterns.Step) for other in viable):
+                    viable.append(option)
+            case patterns.Step(operation=patterns.ModuleClass(name=name)) if name not in called:
                 if not viable:
                     missed = missed or option
                 elif not all(isinstance(other, patterns.Step) for other in viable):
