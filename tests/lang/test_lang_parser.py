@@ -277,8 +277,8 @@ def test_one_mistake(text: str, code: str, blames: str, helps: str) -> None:
 
 
 def test_a_run_of_stray_characters_is_one_mistake_and_the_rest_is_read() -> None:
-    assert [d[:2] for d in said("data = ~~~~ digits\ntask = $$ t ?\n")] == [
-        ("THX101", "~~~~"), ("THX101", "$$"), ("THX101", "?"),
+    assert [d[:2] for d in said("data = @@@@ digits\ntask = $$ t ?\n")] == [
+        ("THX101", "@@@@"), ("THX101", "$$"), ("THX101", "?"),
     ]  # fmt: skip
 
 
