@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -106,13 +106,18 @@ def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
 
 def _totals(plan: Mapping[str, Any]) -> Text:
     parameters, work = plan["totals"]["parameters"], plan["totals"]["flops"]
-    done = f"{len(plan['pairs'])} pairs" if plan["target"] else f"{len(plan['parts'])} parts replaced"
+    pairs, parts = _many(plan["pairs"], "pair"), f"{_many(plan['parts'], 'part')} replaced"
     return Text(
-        f"{done} in {len(plan['stages'])} stages, "
+        f"{pairs if plan['target'] else parts} in {_many(plan['stages'], 'stage')}, "
         f"parameters {count(parameters['guide'])} -> {count(parameters['target'])}, "
         f"FLOPs a sample {flops(work['guide'])} -> {flops(work['target'])}",
         style="bold",
     )
+
+
+def _many(things: Sequence[object], what: str) -> str:
+    """`1 part`, `3 parts`."""
+    return f"{len(things)} {what}" if len(things) == 1 else f"{len(things)} {what}s"
 
 
 def _module(text: str) -> str:
