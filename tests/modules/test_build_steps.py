@@ -292,6 +292,14 @@ def test_a_step_that_would_mix_samples_is_refused(replacement: str) -> None:
     assert (diagnostic.code, "would mix samples" in diagnostic.message) == ("THX502", True)
 
 
+@pytest.mark.parametrize(
+    "replacement", ["softmax", "log_softmax()", "Softmax", "nn.Softmin", "relu |> softmax"]
+)
+def test_a_step_does_not_choose_the_batch_by_itself(replacement: str) -> None:
+    diagnostic = refused(replacement, TEXT, TEXT)
+    assert (diagnostic.code, "needs its `dim`" in diagnostic.message) == ("THX502", True)
+
+
 def test_the_batch_stays_the_first_dimension() -> None:
     assert refused("permute([1, 0, 2])", TEXT, TEXT).code == "THX501"
 

@@ -173,17 +173,16 @@ def _in_order(
     claims: Sequence[Claim], regions: Sequence[RegionClaim], index: Index | None
 ) -> list[Claim | RegionClaim]:
     """Claims on modules and regions in execution order: by the first operation of each."""
-    ordered: list[Claim | RegionClaim] = [*claims, *regions]
     if index is None:
-        claims = sorted(claims, key=lambda claim: claim.index)
-        return [*claims]
+        return [*sorted(claims, key=lambda claim: claim.index)]
+    together: list[Claim | RegionClaim] = [*claims, *regions]
 
     def begin(claim: Claim | RegionClaim) -> int:
         if isinstance(claim, RegionClaim):
             return index.position[claim.region.nodes[0]]
         return min((index.position[name] for name in index.covered(claim.call)), default=-1)
 
-    return sorted(ordered, key=begin)
+    return sorted(together, key=begin)
 
 
 def _find(

@@ -24,6 +24,9 @@ from theseus_fx.modules.recipe import Step, Wire
 PROBE_BATCH = 4099
 """A size that nothing else has, so that no step can take the batch for something else unnoticed."""
 
+_CHOOSING = frozenset({"softmax", "log_softmax", "Softmax", "LogSoftmax", "Softmin"})
+"""Steps that choose a dimension by themselves where none is given."""
+
 _ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
 
 Definitions = Mapping[str, syntax.ModuleDefinition]
@@ -271,6 +274,9 @@ class FlowBuilder:
 
     def _keeps_the_batch(self, written: Written, step: Step, x: Tensor) -> None:
         """Refuses a step that would mix samples."""
+        if step.kind in _CHOOSING and step.arguments.get("dim") is None:
+            label = "of a value with three dimensions, torch would take the batch"
+            raise self.refuse(written.span, f"`{written.kind}` needs its `dim`, such as `dim = -1`", label)
         for name in ("dim", "dim0", "dim1", "start_dim"):
             dims = step.arguments.get(name)
             for dim in dims if isinstance(dims, tuple) else (dims,):
