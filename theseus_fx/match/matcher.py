@@ -174,7 +174,8 @@ def _in_order(
 ) -> list[Claim | RegionClaim]:
     """Claims on modules and regions in execution order: by the first operation of each."""
     if index is None:
-        return [*sorted(claims, key=lambda claim: claim.index)]
+        alone = sorted(claims, key=lambda claim: claim.index)
+        return [*alone]
     together: list[Claim | RegionClaim] = [*claims, *regions]
 
     def begin(claim: Claim | RegionClaim) -> int:
