@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from theseus_fx.similarity import gram as module
-from theseus_fx.similarity.gram import gram, rows, times_rows
+from theseus_fx.similarity.gram import gram, times_rows
 
 
 def test_chunks_sum_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,9 +33,22 @@ def test_product_keeps_dtype_and_chunks(dtype: torch.dtype, monkeypatch: pytest.
     torch.testing.assert_close(got.double(), expected, rtol=4 * eps, atol=16 * eps)
 
 
-def test_rows_of_channels_last_are_a_view() -> None:
-    x = torch.randn(4, 3, 5, 6).contiguous(memory_format=torch.channels_last)
-    assert rows(x).data_ptr() == x.data_ptr()
-    assert torch.equal(rows(x), x.permute(0, 2, 3, 1).flatten(1))
-    y = torch.randn(4, 3, 5, 6)
-    assert torch.equal(rows(y), y.flatten(1))
+@pytest.mark.parametrize("b", [7, 64, 130, 300])
+def test_blocks_of_rows_make_a_symmetric_whole(b: int) -> None:
+    a = torch.randn(b, 90, generator=torch.Generator().manual_seed(0))
+    whole = gram(a)
+    assert torch.equal(whole, whole.mT)
+    torch.testing.assert_close(whole, a.double() @ a.double().mT, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_weights_that_are_not_finite_give_zeros(dtype: torch.dtype) -> None:
+    m = torch.full((3, 3), torch.nan, dtype=torch.float64)
+    assert not times_rows(m, torch.full((3, 5), torch.inf, dtype=dtype)).any()
+
+
+def test_operators_of_compiled_graphs_agree_with_their_descriptions() -> None:
+    a, w = torch.randn(4, 6, requires_grad=False), torch.randn(4, 4, dtype=torch.float64)
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        torch.library.opcheck(torch.ops.theseus_fx.gram.default, (a.to(dtype),))
+        torch.library.opcheck(torch.ops.theseus_fx.times_rows.default, (w, a.to(dtype).mT.contiguous().mT))

@@ -22,7 +22,7 @@ from theseus_fx.run.samples import LEAST
 from theseus_fx.run.session import Stopwatch, Unit
 from theseus_fx.run.start import fitted_start, random_start
 from theseus_fx.run.training import Phase, PhaseState, StepOutcome, rate_schedule, steps_of, train
-from theseus_fx.similarity import GuideGram, chance_level, cka, cka_loss
+from theseus_fx.similarity import Cka, Reading, read, tap_losses
 
 Parts = dict[str, nn.Module]
 
@@ -65,7 +65,7 @@ def align(
             for name in stage.introduces:
                 parts[name] = _introduce(job, stage, name, parts, start)
         state = PhaseState() if fresh else PhaseState(step=kept["step"], optimizer=kept["optimizer"])
-        before = _similarities(job, stage, parts) if fresh else kept["before"]
+        before = _before(job, stage, parts) if fresh else kept["before"]
         keep = _Keeper(unit, stage, parts, records, before, watch)
         if fresh:
             keep(state)
@@ -109,9 +109,9 @@ def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Pha
     def step_loss(step: int) -> StepOutcome:
         batch = job.train_batch(step, stream=f"stage {stage.number}")
         outputs = program(*batch.inputs)
-        losses = [cka_loss(a, b) for a, b in zip(outputs.target_taps, outputs.guide_taps, strict=True)]
-        values = {str(tap.part): 1 - loss.detach() for tap, loss in zip(stage.taps, losses, strict=True)}
-        return StepOutcome(loss=torch.stack(losses).mean(), values=values, samples=len(batch.labels))
+        losses = tap_losses(outputs.target_taps, outputs.guide_taps, Cka())
+        values = {str(tap.part): value for tap, value in zip(stage.taps, 1 - losses.detach(), strict=True)}
+        return StepOutcome(loss=losses.mean(), values=values, samples=len(batch.labels))
 
     newest = job.plan.part(stage.introduces[-1])
     return Phase(
@@ -139,35 +139,38 @@ def _program(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> StagePro
 
 
 @torch.no_grad()
-def _similarities(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> dict[str, dict[str, float]]:
-    """Each tap's CKA on one held-out batch, and the level that permuted samples reach there.
+def _readings(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> dict[str, Reading]:
+    """Each tap's similarity on one held-out batch, and what it is to be read against.
 
     The batch is the first of the validation split that can be compared: one of a single sample, as the last
     one may be, is dropped. `check_samples` has seen to it that there is another.
     """
     batch = next(batch for batch in job.batches(Split.VALIDATION) if len(batch.labels) >= LEAST)
     outputs = _program(job, stage, parts)(*batch.inputs)
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, Reading] = {}
     for tap, a, b in zip(stage.taps, outputs.target_taps, outputs.guide_taps, strict=True):
-        gram = GuideGram.of(b)
         order = torch.Generator().manual_seed(stable_seed(job.session.seed, "chance", str(tap.part)))
-        found[str(tap.part)] = {
-            "similarity": float(cka(a, gram)),
-            "chance": float(chance_level(a, gram, order)),
-        }
+        found[str(tap.part)] = read(a, b, order)
     return found
+
+
+def _before(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> dict[str, float]:
+    return {name: reading.cka for name, reading in _readings(job, stage, parts).items()}
 
 
 def _stage_record(
     job: Job,
     stage: Stage,
     parts: Mapping[str, nn.Module],
-    before: Mapping[str, Mapping[str, float]],
+    before: Mapping[str, float],
     *,
     taken: int,
 ) -> dict[str, Any]:
     """What the stage did: similarity of every tap before and after, and the hybrid's value on validation."""
-    after = _similarities(job, stage, parts)
+    after = _readings(job, stage, parts)
+    for name, reading in after.items():
+        if reading.warning is not None:
+            job.session.observer.say(f"{name}: {reading.warning}")
     return {
         "stage": stage.number,
         "parts": list(stage.introduces),
@@ -175,11 +178,12 @@ def _stage_record(
         "steps": taken,
         "taps": {
             name: {
-                "before": before[name]["similarity"],
-                "after": similarity["similarity"],
-                "chance": similarity["chance"],
+                "before": before[name],
+                "after": reading.cka,
+                "unbiased": reading.ucka,
+                "chance": reading.chance,
             }
-            for name, similarity in after.items()
+            for name, reading in after.items()
         },
         "validation": job.evaluate(job.hybrid(parts), Split.VALIDATION),
     }
@@ -201,7 +205,7 @@ class _Keeper:
     stage: Stage
     parts: Parts
     records: list[dict[str, Any]]
-    before: Mapping[str, Any]
+    before: Mapping[str, float]
     watch: Stopwatch
 
     def __call__(self, state: PhaseState) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from theseus_fx.data.order import stable_seed
 from theseus_fx.data.source import Batch, DataSource, Split
@@ -20,6 +19,7 @@ from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import LossTerm
 from theseus_fx.planning.plan import Plan
 from theseus_fx.run.session import Session
+from theseus_fx.similarity import distillation_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Job:
             else:
                 with torch.no_grad():
                     guide = logits_of(self.guide, *batch.inputs)
-                value = distillation(logits, guide, term.temperature)
+                value = distillation_loss(logits, guide, term.temperature)
             total = total + term.weight * value
         return total
 
@@ -81,19 +81,6 @@ def logits_of(model: nn.Module, *inputs: Tensor) -> Tensor:
         message = f"`{type(model).__name__}` returns no tensor that a loss could be taken of"
         raise Rejected(Diagnostic(code="THX603", message=message))
     return output
-
-
-def distillation(logits: Tensor, guide: Tensor, temperature: float) -> Tensor:
-    """KL(guide || model) of the softened distributions times T² (Hinton et al. 2015), mean over rows.
-
-    Args:
-        logits: (b, classes), or (b, length, vocabulary), where every token is a row.
-        guide: likewise.
-        temperature: T.
-    """
-    log_p = functional.log_softmax(logits / temperature, dim=-1).flatten(0, -2)
-    log_q = functional.log_softmax(guide / temperature, dim=-1).flatten(0, -2)
-    return functional.kl_div(log_p, log_q, log_target=True, reduction="batchmean") * temperature**2
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

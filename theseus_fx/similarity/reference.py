@@ -1,4 +1,4 @@
-"""CKA by its literal formula in float64: slow, plain, and what the fast form is tested against."""
+"""CKA and its unbiased form by their literal formulas in float64: what the fast ones are tested against."""
 
 from __future__ import annotations
 
@@ -25,3 +25,19 @@ def cka_reference(a: Tensor, b: Tensor) -> Tensor:
     u, v = unit_rows(a), unit_rows(b)
     k, m = u @ u.mT, v @ v.mT
     return hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()
+
+
+def unbiased_hsic(k: Tensor, m: Tensor) -> Tensor:
+    """The unbiased HSIC of two Grams (b, b), b of at least 4 (Song et al. 2007, eq. 5)."""
+    b = k.shape[0]
+    k, m = k - k.diag().diag(), m - m.diag().diag()
+    product = k @ m
+    sums = k.sum() * m.sum() / ((b - 1) * (b - 2)) - 2 / (b - 2) * product.sum()
+    return (product.trace() + sums) / (b * (b - 3))
+
+
+def ucka_reference(a: Tensor, b: Tensor) -> Tensor:
+    """CKA of the unbiased HSIC of the row-normalised activations; NaN for constant ones."""
+    u, v = unit_rows(a), unit_rows(b)
+    k, m = u @ u.mT, v @ v.mT
+    return unbiased_hsic(k, m) / (unbiased_hsic(k, k) * unbiased_hsic(m, m)).sqrt()

@@ -1,11 +1,11 @@
-"""The chance level: low where samples outnumber features, high where biased CKA saturates."""
+"""Monitors: the chance level is low where samples outnumber features, high where biased CKA saturates."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from theseus_fx.similarity import GuideGram, chance_level, cka
+from theseus_fx.similarity import GuideGram, chance_level, cka, read, ucka
 
 
 def features(n: int, d: int, seed: int) -> torch.Tensor:
@@ -49,3 +49,26 @@ def test_what_cannot_be_compared_is_said() -> None:
         chance_level(features(4, 2, 0), features(5, 2, 0), generator)
     with pytest.raises(ValueError, match="at least one permutation"):
         chance_level(features(4, 2, 0), features(4, 2, 0), generator, permutations=0)
+
+
+def test_a_reading_has_the_numbers_and_warns_where_they_mean_little() -> None:
+    a, b = features(128, 2048, 1), features(128, 512, 2)
+    reading = read(a, b, torch.Generator().manual_seed(0))
+    assert reading.cka == float(cka(a, b))
+    assert reading.ucka == float(ucka(a, b))
+    assert reading.chance == float(chance_level(a, b, torch.Generator().manual_seed(0)))
+    assert reading.warning is not None
+    numbers = (f"CKA {reading.cka:.3f}", f"reach {reading.chance:.3f}", f"{reading.ucka:.3f}", "128", "2,048")
+    assert all(number in reading.warning for number in numbers)
+
+
+def test_a_reading_of_enough_samples_does_not_warn() -> None:
+    a = features(512, 4, 1)
+    reading = read(a, GuideGram.of(a), torch.Generator().manual_seed(0))
+    assert (reading.cka, reading.samples, reading.features) == (1.0, 512, 4)
+    assert reading.warning is None
+
+
+def test_of_three_samples_there_is_no_unbiased_form() -> None:
+    reading = read(features(3, 2, 1), features(3, 2, 2), torch.Generator().manual_seed(0))
+    assert reading.ucka is None
