@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in under ten minutes: the CUDA tests, a benchmark of the similarity, and one
-# real conversion. Results go to $OUT (default: benchmarks/results/gpu).
+# Everything that needs a GPU, in under ten minutes: the CUDA tests, the benchmarks of the similarities and of
+# the kernels that could serve them, and one real conversion. Results go to $OUT (default: benchmarks/results/gpu).
 #
 #   OUT=results bash benchmarks/gpu.sh
 #
-# Besides the package's own dependencies it needs pytest and hypothesis.
+# Besides the package's own dependencies it needs pytest.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT="${OUT:-benchmarks/results/gpu}"
@@ -25,8 +25,10 @@ timed() {  # timed SECONDS NAME COMMAND...
 }
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$OUT/gpu.csv"
-timed 180 cuda_tests python -m pytest -m cuda -p no:cacheprovider tests/run tests/similarity
-timed 120 similarity python benchmarks/similarity.py --device cuda --out "$OUT/similarity.json"
-timed 240 demo python benchmarks/demo.py --seeds 0 --device cuda --out "$OUT/demo_cuda.json"
+timed 150 cuda_tests python -m pytest -m cuda -p no:cacheprovider tests/run/test_cuda.py \
+  tests/similarity/test_similarity_cuda.py
+timed 120 similarity python benchmarks/similarity.py --device cuda --no-peers --out "$OUT/similarity_cuda.json"
+timed 100 similarity_kernels python benchmarks/similarity_kernels.py --out "$OUT/similarity_kernels.json"
+timed 150 demo python benchmarks/demo.py --seeds 0 --device cuda --out "$OUT/demo_cuda.json"
 rm -rf "$OUT/.cache"
 exit "$failed"

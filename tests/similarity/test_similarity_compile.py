@@ -53,16 +53,3 @@ def test_a_stage_with_its_loss_is_one_graph(metric: Metric) -> None:
 @pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")
 def test_inductor_gives_the_same_numbers() -> None:
     check(Cka(), "inductor")
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("metric", METRICS, ids=str)
-def test_inductor_on_cuda(metric: Metric) -> None:
-    x = torch.randn(16, 9, generator=torch.Generator().manual_seed(1)).cuda()
-    eager, compiled = Stage(metric).cuda(), Stage(metric).cuda()
-    eager(x).backward()
-    torch.compiler.reset()
-    torch.compile(compiled, fullgraph=True)(x).backward()
-    for mine, theirs in zip(compiled.gradients(), eager.gradients(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)

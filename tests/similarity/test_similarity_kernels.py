@@ -1,4 +1,4 @@
-"""The Triton kernels: by its interpreter on a CPU, in a process of its own, and on a GPU."""
+"""The Triton kernels by the interpreter on a CPU, in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 CHECK = """
 import sys
@@ -58,9 +57,3 @@ def run(device: str, **environment: str) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 def test_by_the_interpreter() -> None:
     run("cpu", TRITON_INTERPRET="1")
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_on_a_gpu() -> None:
-    run("cuda")

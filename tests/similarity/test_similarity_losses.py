@@ -273,29 +273,3 @@ def test_settings_that_the_batch_does_not_allow_are_said() -> None:
         tap_losses([a, a], [b], Cka())
     with pytest.raises(ValueError, match="equally many samples"):
         tap_losses([a, a[:3]], [b, b[:3]], Cka())
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("dtype", [torch.float32, *HALF])
-@pytest.mark.parametrize("loss", [cka_loss, ucka_loss], ids=["cka", "ucka"])
-def test_cuda_equals_cpu(loss: LossOf, dtype: torch.dtype) -> None:
-    a, b = normal(64, 700_000, dtype=dtype), normal(64, 5_000, seed=1, dtype=dtype)
-    value, gradient = value_and_gradient(loss, a, b, scale=1e5)
-    on_cuda, gradient_cuda = value_and_gradient(loss, a.cuda(), b.cuda(), scale=1e5)
-    assert on_cuda == pytest.approx(value, rel=1e-5)
-    relative = max(1e-4, 2 * torch.finfo(dtype).eps)
-    torch.testing.assert_close(
-        gradient_cuda.cpu(), gradient, rtol=relative, atol=relative * float(gradient.abs().max())
-    )
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_cuda_gives_no_gradient_for_what_is_not_finite(dtype: torch.dtype) -> None:
-    a = normal(8, 40_000, dtype=dtype)
-    a[2, 1] = torch.nan
-    value, gradient = value_and_gradient(cka_loss, a.cuda(), normal(8, 9, seed=1).cuda())
-    assert math.isnan(value)
-    assert not gradient.any()
