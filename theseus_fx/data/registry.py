@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from theseus_fx.data import digits, imagefolder, textfile, tokenizers, tokens, torchvision_sets, wikitext
+from theseus_fx.data import digits, imagefolder, npz, textfile, tokenizers, tokens, torchvision_sets, wikitext
 from theseus_fx.data.arguments import positive, rejected
 from theseus_fx.data.source import DataSource
 from theseus_fx.graph.values import InputSpec
@@ -48,6 +48,15 @@ SOURCES: Mapping[str, Kind] = MappingProxyType(
             inputs=imagefolder.declared_inputs,
             classes=lambda _: None,
             open=imagefolder.open_imagefolder,
+        ),
+        "npz": Kind(
+            arguments=(
+                *("root", "size", "channels", "batch", "validation", "at_most", "mean", "std"),
+                *("train", "test", "images", "labels", "offsets", "layout"),
+            ),
+            inputs=npz.declared_inputs,
+            classes=lambda _: None,
+            open=npz.open_npz,
         ),
         "textfile": Kind(
             arguments=("root", "tokenizer", "length", "batch", "validation", "test"),

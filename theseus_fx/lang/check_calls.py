@@ -22,6 +22,8 @@ _KINDS: Mapping[Kind, tuple[str, tuple[type, ...]]] = {
     "path": ("a text in quotes or env(...)", (str, Environment)),
     "optional path": ("a text in quotes, env(...) or none", (str, Environment, type(None))),
     "text": ("a text in quotes", (str,)),
+    "optional text": ("a text in quotes or none", (str, type(None))),
+    "numbers": ("a number, a list of numbers or none", (int, float, tuple, type(None))),
     "any": ("a value", (int, float, bool, str, type(None), tuple, Environment)),
 }
 
@@ -89,11 +91,22 @@ def _argument(
     if argument.kind == "share" and isinstance(value, int | float) and not 0 < value < 1:
         found.note("THX208", f"{what} is between 0 and 1, not {value:g}", expression.span)
         return WRONG
-    if argument.kind in ("path", "optional path", "text") and value == "":
-        wanted = "a name" if argument.kind == "text" else "a path"
+    if argument.kind == "numbers" and isinstance(value, tuple) and not _all_numbers(value):
+        found.note("THX203", f"{what} is {wanted}", expression.span, f"this is {shown(value)}")
+        return WRONG
+    if argument.choices and isinstance(value, str) and value not in argument.choices:
+        known = did_you_mean(value, argument.choices, what="it can be")
+        found.note("THX209", f"{what} is not `{value}`", expression.span, help=known)
+        return WRONG
+    if argument.kind in ("path", "optional path", "text", "optional text") and value == "":
+        wanted = "a path" if "path" in argument.kind else "a name"
         found.note("THX208", f"{what} is {wanted}, and this text is empty", expression.span)
         return WRONG
     return value
+
+
+def _all_numbers(values: tuple[Value, ...]) -> bool:
+    return len(values) > 0 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def _takes(name: str, signature: Signature) -> str:

@@ -79,7 +79,10 @@ SIDE_SETTINGS = ("crossing",)
 CROSSING = ("error", "allow", "cut")
 """What `every N` does where a window would reach over a change of shape or into another module."""
 
-Kind = Literal["int", "share", "bool", "path", "optional int", "optional path", "text", "any"]
+Kind = Literal[
+    "int", "share", "bool", "path", "text", "optional int", "optional path", "optional text", "numbers", "any"
+]
+"""`numbers`: a number, a list of numbers, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class Argument:
     kind: Kind
     default: Value = None
     required: bool = False
+    choices: tuple[str, ...] = ()
+    """Of a text: what it can be; empty where anything goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,9 @@ class Signature:
     def names(self) -> tuple[str, ...]:
         return tuple(argument.name for argument in self.arguments)
 
+
+LAYOUTS = ("auto", "hwc", "chw")
+"""Where an array of images has its channels: last, or before height and width."""
 
 _TORCHVISION_SET = Signature(
     (
@@ -130,6 +138,24 @@ SOURCES: Mapping[str, Signature] = {
             Argument("size", "int", 224),
             Argument("batch", "int", 256),
             Argument("validation", "share", 0.05),
+        )
+    ),
+    "npz": Signature(
+        (
+            Argument("root", "path", required=True),
+            Argument("size", "int", required=True),
+            Argument("channels", "int", 3),
+            Argument("batch", "int", 128),
+            Argument("validation", "share", 0.1),
+            Argument("at_most", "optional int", None),
+            Argument("mean", "numbers", None),
+            Argument("std", "numbers", None),
+            Argument("train", "text", "train"),
+            Argument("test", "text", "test"),
+            Argument("images", "optional text", None),
+            Argument("labels", "optional text", None),
+            Argument("offsets", "optional text", None),
+            Argument("layout", "text", "auto", choices=LAYOUTS),
         )
     ),
     "textfile": Signature(
