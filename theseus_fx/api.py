@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from theseus_fx.data.cache import default_cache
 from theseus_fx.data.inputs import guide_inputs
 from theseus_fx.data.registry import declared_batch, declared_classes, declared_task, open_source
 from theseus_fx.data.source import DataSource
@@ -27,7 +28,6 @@ from theseus_fx.run.conversion import Conversion, begin, carry_out, check_unchan
 from theseus_fx.run.events import Observer, Silent
 from theseus_fx.run.export import load_model
 from theseus_fx.run.folder import create, first_free, locked, read_json
-from theseus_fx.run.guide import default_cache
 from theseus_fx.run.interrupt import StopRequest, stop_on_interrupt
 from theseus_fx.run.refusals import check_supported
 from theseus_fx.run.samples import check_samples
@@ -86,7 +86,7 @@ def convert(
         device: `auto` takes CUDA where there is one.
         set: values for params of the spec, as text.
         observer: watches the run.
-        cache: where guides trained by a spec are kept; None: `theseus_fx.run.guide.default_cache()`.
+        cache: where guides trained by a spec are kept; None: `theseus_fx.data.cache.default_cache()`.
         trust: as for `plan`.
 
     Returns:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from theseus_fx.data import digits, imagefolder, npz, textfile, tokenizers, tokens, torchvision_sets, wikitext
+from theseus_fx.data import (
+    digits,
+    imagefolder,
+    npz,
+    stdlib,
+    textfile,
+    tokenizers,
+    tokens,
+    torchvision_sets,
+    wikitext,
+)
 from theseus_fx.data.arguments import positive, rejected
 from theseus_fx.data.source import DataSource
 from theseus_fx.graph.values import InputSpec
@@ -63,6 +73,13 @@ SOURCES: Mapping[str, Kind] = MappingProxyType(
             inputs=tokens.declared_inputs,
             classes=tokenizers.declared_vocabulary,
             open=textfile.open_textfile,
+            task="language_modelling",
+        ),
+        "stdlib": Kind(
+            arguments=("tokenizer", "length", "batch", "validation", "test", "at_most"),
+            inputs=tokens.declared_inputs,
+            classes=tokenizers.declared_vocabulary,
+            open=stdlib.open_stdlib,
             task="language_modelling",
         ),
         "wikitext": Kind(

@@ -166,6 +166,15 @@ SOURCES: Mapping[str, Signature] = {
             Argument("test", "share", 0.05),
         )
     ),
+    "stdlib": Signature(
+        (
+            Argument("tokenizer", "text", "bytes"),
+            *_TOKENS[1:],
+            Argument("validation", "share", 0.05),
+            Argument("test", "share", 0.05),
+            Argument("at_most", "optional int", None),
+        )
+    ),
     "wikitext": Signature(
         (Argument("version", "text", required=True), *_TOKENS, Argument("root", "optional path", None))
     ),

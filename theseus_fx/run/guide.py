@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +89,6 @@ def prepare_guide(
     if path is not None:
         _to_cache(path, result, session)
     return _frozen(net, facts)
-
-
-def default_cache() -> Path:
-    """Where trained guides are kept: `$THESEUS_FX_CACHE`, or `theseus-fx` in the user's cache folder."""
-    if chosen := os.environ.get("THESEUS_FX_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "theseus-fx"
 
 
 def _fresh(plan: Plan, session: Session) -> nn.Module:
