@@ -11,7 +11,13 @@ from torch import nn
 
 from theseus_fx.data.cache import default_cache
 from theseus_fx.data.inputs import guide_inputs
-from theseus_fx.data.registry import declared_batch, declared_classes, declared_task, open_source
+from theseus_fx.data.registry import (
+    check_declared,
+    declared_batch,
+    declared_classes,
+    declared_task,
+    open_source,
+)
 from theseus_fx.data.source import DataSource
 from theseus_fx.data.tasks import check_classes, check_kind, check_vocabulary
 from theseus_fx.lang import loader
@@ -235,6 +241,7 @@ def _compile(
     spec: Spec, model: nn.Module | None, data: DataSource | None, assignments: Mapping[str, str]
 ) -> Plan:
     if data is None and spec.data is not None:
+        check_declared(spec.data)
         check_kind(spec.task, declared_task(spec.data), spec.data.name)
         check_classes(spec.task, declared_classes(spec.data))
     known: tuple[str, ...] = ()

@@ -14,7 +14,6 @@ from theseus_fx.data.documentation import (
     TOPICS,
     NoDocumentationError,
     documentation,
-    library_folder,
     sources,
     written,
 )
@@ -27,7 +26,8 @@ from theseus_fx.lang.spec import Value
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "json/__init__.py": '"""Encode and decode."""\ndef dumps():\n    """Serialise.\n\n    Twice.\n    """\n',
-    "json/decoder.py": 'class Decoder:\n    """Decodes."""\n    async def read(self):\n        "Encode and decode."\n',
+    "json/decoder.py": 'class Decoder:\n    """Decodes."""\n'
+    '    async def read(self):\n        "Encode and decode."\n',
     "json/tests/test_it.py": '"""A test."""\n',
     "os.py": '"""Open things."""\nraise SystemExit("this is never run")\n',
     "tkinter/__init__.py": '"""Windows."""\n',

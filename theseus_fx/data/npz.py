@@ -7,18 +7,9 @@ from pathlib import Path
 import torch
 
 from theseus_fx.data.archive import Archive, shape_text
-from theseus_fx.data.arguments import (
-    channel_values,
-    check_batch,
-    fraction,
-    optional_positive,
-    positive,
-    rejected,
-    root,
-    text,
-)
-from theseus_fx.data.arrays import ArraySource, Samples, moments
-from theseus_fx.data.order import balanced, held_out
+from theseus_fx.data.arguments import positive, rejected, root, text
+from theseus_fx.data.arrays import ArraySource, Samples
+from theseus_fx.data.images import array_source, check_arguments, parted
 from theseus_fx.data.source import Split
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.spec import Invocation
@@ -35,47 +26,28 @@ def open_npz(invocation: Invocation, folder: Path) -> ArraySource:
 
     Without `images`, the arrays are `x_train` with `y_train`, or `train_jpeg` with `train_offsets` and
     `train_labels`; `train` and `test` are the names of the splits in them. Images are (n, h, w), or have
-    their channels where `layout` says; grey ones are repeated where `channels` are more. `validation` is
-    the share of the training split that a fixed seed holds out, and `at_most` of what is left are kept, as
-    many of each class. Images are resized to `size` (bilinear, antialiased) and standardised by `mean` and
-    `std`, which are of pixels from 0 to 1 (uint8 is divided by 255, floats are taken as they are); where
-    they are none, by those of the training images.
+    their channels where `layout` says; grey ones are repeated where `channels` are more. Images are resized
+    to `size` (bilinear, antialiased), parted as `parted` and standardised and augmented as `array_source` do.
 
     Raises `Rejected`: THX601 for a file that is not there, THX602 for one that is damaged or lacks an
     array, THX603 for arrays that do not fit each other or the arguments, THX208 for arguments out of range.
     """
     inputs = declared_inputs(invocation)
     channels = positive(invocation, "channels")
-    share, most = fraction(invocation, "validation"), optional_positive(invocation, "at_most")
-    mean, deviation = (channel_values(invocation, name, channels) for name in ("mean", "std"))
-    if deviation is not None and not (deviation > 0).all():
-        raise rejected("THX208", invocation, "std", "`std` is above zero")
-    positive(invocation, "batch")
+    check_arguments(invocation, channels)
     with Archive.opened(invocation, root(invocation, folder)) as archive:
         train, test = (archive.part(text(invocation, split), channels) for split in ("train", "test"))
     if len(train.labels) < 2:
         raise rejected("THX602", invocation, "root", f"one image in `{train.name}` is too few to train on")
-    kept, held = held_out(len(train.labels), share)
-    if most is not None:
-        kept = kept[balanced(train.labels[kept], most)]
-    batch = check_batch(invocation, len(kept))
+    kept, held = parted(invocation, train.labels)
     splits = {
         Split.TRAIN: archive.samples(train, kept, channels),
         Split.VALIDATION: archive.samples(train, held, channels),
         Split.TEST: archive.samples(test, torch.arange(len(test.labels)), channels),
     }
     _check_alike(invocation, splits)
-    white = 255.0 if splits[Split.TRAIN].images.dtype == torch.uint8 else 1.0
-    found = moments(splits[Split.TRAIN].images)
-    return ArraySource(
-        name=invocation.name,
-        batch_size=batch,
-        classes=1 + max(int(part.labels.max()) for part in (train, test)),
-        inputs=inputs,
-        splits=splits,
-        mean=found[0] if mean is None else mean * white,
-        deviation=found[1] if deviation is None else deviation * white,
-    )
+    classes = 1 + max(int(part.labels.max()) for part in (train, test))
+    return array_source(invocation, inputs=inputs, classes=classes, splits=splits)
 
 
 def _check_alike(invocation: Invocation, splits: dict[Split, Samples]) -> None:

@@ -20,6 +20,7 @@ from theseus_fx.data import (
 )
 from theseus_fx.data.arguments import positive, rejected
 from theseus_fx.data.source import DataSource
+from theseus_fx.data.transforms import augmentation
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import did_you_mean
 from theseus_fx.lang.spec import Invocation, TaskKind
@@ -45,23 +46,25 @@ def _open_digits(invocation: Invocation, folder: Path) -> DataSource:
     return digits.open_digits(invocation)
 
 
+_ARRAYS = ("at_most", "mean", "std", "augment")
+
 SOURCES: Mapping[str, Kind] = MappingProxyType(
     {
         "digits": Kind(
-            arguments=("canvas", "placements", "batch"),
+            arguments=("canvas", "placements", "batch", "augment"),
             inputs=digits.declared_inputs,
             classes=lambda _: digits.CLASSES,
             open=_open_digits,
         ),
         "imagefolder": Kind(
-            arguments=("root", "size", "batch", "validation"),
+            arguments=("root", "size", "batch", "validation", "at_most", "augment"),
             inputs=imagefolder.declared_inputs,
             classes=lambda _: None,
             open=imagefolder.open_imagefolder,
         ),
         "npz": Kind(
             arguments=(
-                *("root", "size", "channels", "batch", "validation", "at_most", "mean", "std"),
+                *("root", "size", "channels", "batch", "validation", *_ARRAYS),
                 *("train", "test", "images", "labels", "offsets", "layout"),
             ),
             inputs=npz.declared_inputs,
@@ -91,7 +94,7 @@ SOURCES: Mapping[str, Kind] = MappingProxyType(
         ),
         **{
             f"torchvision.datasets.{name}": Kind(
-                arguments=("root", "batch", "size", "validation", "download"),
+                arguments=("root", "batch", "size", "validation", "download", *_ARRAYS),
                 inputs=torchvision_sets.declared_inputs,
                 classes=lambda _, count=known.classes: count,
                 open=torchvision_sets.open_set,
@@ -122,6 +125,12 @@ def declared_classes(invocation: Invocation) -> int | None:
 def declared_task(invocation: Invocation) -> TaskKind:
     """What the labels of the source are for; `Rejected` THX209."""
     return _kind(invocation).task
+
+
+def check_declared(invocation: Invocation) -> None:
+    """Raises `Rejected` THX205 or THX208 for transforms of `augment` that there cannot be."""
+    if "augment" in _kind(invocation).arguments:
+        augmentation(invocation)
 
 
 def open_source(invocation: Invocation, *, folder: Path) -> DataSource:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from theseus_fx.lang import loader
+from theseus_fx.lang.check_values import shown
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Invocation, Spec
 from theseus_fx.planning.plan import Plan
@@ -120,4 +121,6 @@ def _nested(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
 def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, Invocation):
+        return shown(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

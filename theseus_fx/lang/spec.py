@@ -57,10 +57,6 @@ class Environment:
     variable: str
 
 
-Value = int | float | bool | str | None | Amount | Environment | tuple["Value", ...]
-"""What a constant expression can be: a word that names nothing else (`adamw`) is a str."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
     """A call whose arguments are constants: a model, a data source."""
@@ -74,6 +70,13 @@ class Invocation:
     """The span of each keyword's value; of positional ones under `0`, `1`, ..."""
     code: Code | None = None
     """Where the name is one of a Python file: `python("models.py").MyNet`."""
+
+
+Value = int | float | bool | str | None | Amount | Environment | Invocation | tuple["Value", ...]
+"""What a constant expression can be: a word that names nothing else (`adamw`) is a str.
+
+A call is one in a list that says so: `augment = [random_crop(32)]`.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,9 +80,19 @@ CROSSING = ("error", "allow", "cut")
 """What `every N` does where a window would reach over a change of shape or into another module."""
 
 Kind = Literal[
-    "int", "share", "bool", "path", "text", "optional int", "optional path", "optional text", "numbers", "any"
+    "int",
+    "share",
+    "bool",
+    "path",
+    "text",
+    "optional int",
+    "optional path",
+    "optional text",
+    "numbers",
+    "augment",
+    "any",
 ]
-"""`numbers`: a number, a list of numbers, or none."""
+"""`numbers`: a number, a list of numbers, or none. `augment`: a list of transforms, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,24 @@ class Signature:
         return tuple(argument.name for argument in self.arguments)
 
 
+AUGMENTATIONS = (
+    "aug_mix", "auto_augment", "center_crop", "color_jitter", "elastic_transform", "gaussian_blur",
+    "gaussian_noise", "grayscale", "pad", "rand_augment", "random_adjust_sharpness", "random_affine",
+    "random_autocontrast", "random_channel_permutation", "random_crop", "random_equalize", "random_erasing",
+    "random_grayscale", "random_horizontal_flip", "random_invert", "random_perspective",
+    "random_photometric_distort", "random_posterize", "random_resize", "random_resized_crop",
+    "random_rotation", "random_shortest_size", "random_solarize", "random_vertical_flip", "random_zoom_out",
+    "resize", "scale_jitter", "trivial_augment_wide",
+)  # fmt: skip
+"""What `augment` can do with a training image: classes of `torchvision.transforms.v2`, in snake_case."""
+_AUGMENT = Argument("augment", "augment", None)
+_ARRAYS = (
+    Argument("at_most", "optional int", None),
+    Argument("mean", "numbers", None),
+    Argument("std", "numbers", None),
+    _AUGMENT,
+)
+"""Of every source whose images are in memory."""
 LAYOUTS = ("auto", "hwc", "chw")
 """Where an array of images has its channels: last, or before height and width."""
 
@@ -117,6 +145,7 @@ _TORCHVISION_SET = Signature(
         Argument("size", "optional int", None),
         Argument("validation", "share", 0.1),
         Argument("download", "bool", False),
+        *_ARRAYS,
     )
 )
 TORCHVISION_SETS = ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "SVHN")
@@ -130,7 +159,12 @@ _TOKENS = (
 
 SOURCES: Mapping[str, Signature] = {
     "digits": Signature(
-        (Argument("canvas", "int", 16), Argument("placements", "int", 1), Argument("batch", "int", 128))
+        (
+            Argument("canvas", "int", 16),
+            Argument("placements", "int", 1),
+            Argument("batch", "int", 128),
+            _AUGMENT,
+        )
     ),
     "imagefolder": Signature(
         (
@@ -138,6 +172,8 @@ SOURCES: Mapping[str, Signature] = {
             Argument("size", "int", 224),
             Argument("batch", "int", 256),
             Argument("validation", "share", 0.05),
+            Argument("at_most", "optional int", None),
+            _AUGMENT,
         )
     ),
     "npz": Signature(
@@ -147,9 +183,7 @@ SOURCES: Mapping[str, Signature] = {
             Argument("channels", "int", 3),
             Argument("batch", "int", 128),
             Argument("validation", "share", 0.1),
-            Argument("at_most", "optional int", None),
-            Argument("mean", "numbers", None),
-            Argument("std", "numbers", None),
+            *_ARRAYS,
             Argument("train", "text", "train"),
             Argument("test", "text", "test"),
             Argument("images", "optional text", None),
