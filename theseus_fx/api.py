@@ -11,6 +11,7 @@ from torch import nn
 
 from theseus_fx.data.cache import default_cache
 from theseus_fx.data.inputs import guide_inputs
+from theseus_fx.data.own_task import open_task
 from theseus_fx.data.registry import (
     check_declared,
     declared_batch,
@@ -244,6 +245,8 @@ def _compile(
         check_declared(spec.data)
         check_kind(spec.task, declared_task(spec.data), spec.data.name)
         check_classes(spec.task, declared_classes(spec.data))
+    if spec.task is not None and spec.task.call is not None:
+        open_task(spec.task.call)  # its mistakes are told before anything is trained
     known: tuple[str, ...] = ()
     if model is not None:
         name, net = type(model).__name__, model

@@ -23,7 +23,7 @@ from theseus_fx.data.source import DataSource
 from theseus_fx.data.transforms import augmentation
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import did_you_mean
-from theseus_fx.lang.spec import Invocation, TaskKind
+from theseus_fx.lang.spec import DataTask, Invocation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Kind:
     classes: Callable[[Invocation], int | None]
     """Its number of classes or tokens, or None where only the files tell."""
     open: Callable[[Invocation, Path], DataSource]
-    task: TaskKind = "classification"
+    task: DataTask = "classification"
     """What its labels are for."""
 
 
@@ -122,7 +122,7 @@ def declared_classes(invocation: Invocation) -> int | None:
     return _kind(invocation).classes(invocation)
 
 
-def declared_task(invocation: Invocation) -> TaskKind:
+def declared_task(invocation: Invocation) -> DataTask:
     """What the labels of the source are for; `Rejected` THX209."""
     return _kind(invocation).task
 

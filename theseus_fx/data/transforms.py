@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from theseus_fx.data.drawing import Drawing
 from theseus_fx.lang.check_values import shown
-from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected, did_you_mean
+from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected, did_you_mean, first_line
 from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import Invocation, Value
 
@@ -41,7 +41,7 @@ class Transform:
         except _REFUSALS as error:
             shape = " x ".join(str(size) for size in image.shape)
             kind = str(image.dtype).removeprefix("torch.")
-            said = f"`{self.text}` cannot be done to an image of {shape} {kind}: {_first(error)}"
+            said = f"`{self.text}` cannot be done to an image of {shape} {kind}: {first_line(error)}"
             raise Rejected(Diagnostic(code="THX208", message=said, primary=Label(self.span))) from error
 
 
@@ -132,7 +132,7 @@ def _transform(item: Invocation) -> Transform:
         }
         call = kind(**given)
     except _REFUSALS as error:
-        message = f"`{item.name}` does not take these arguments: {_first(error)}"
+        message = f"`{item.name}` does not take these arguments: {first_line(error)}"
         raise Rejected(Diagnostic(code="THX208", message=message, primary=Label(item.span))) from error
     return Transform(text=shown(item), call=call, span=item.span)
 
@@ -142,8 +142,3 @@ def _given(value: Value, default: object) -> Any:
     if isinstance(default, Enum) and isinstance(value, str):
         return type(default)(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def _first(error: Exception) -> str:
-    """The first line of what an error says."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

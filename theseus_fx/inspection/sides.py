@@ -10,7 +10,7 @@ from typing import Any, Literal
 from theseus_fx.lang import loader
 from theseus_fx.lang.check_values import shown
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
-from theseus_fx.lang.spec import Invocation, Spec
+from theseus_fx.lang.spec import Invocation, Spec, Task
 from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.saved import read_plan
 
@@ -63,7 +63,7 @@ class Side:
         if self.spec.data is not None:
             found |= _call("data", self.spec.data)
         if self.spec.task is not None:
-            found |= {"task": self.spec.task.kind, "task.classes": self.spec.task.classes}
+            found |= _task(self.spec.task)
         return found
 
     def after(self) -> Settings:
@@ -112,6 +112,12 @@ def _call(name: str, invocation: Invocation) -> dict[str, Any]:
     positional = {f"{name}.{place}": _plain(value) for place, value in enumerate(invocation.positional)}
     keywords = {f"{name}.{key}": _plain(value) for key, value in invocation.keywords.items()}
     return {name: invocation.name, **positional, **keywords}
+
+
+def _task(task: Task) -> dict[str, Any]:
+    if task.call is not None:
+        return _call("task", task.call)
+    return {"task": task.kind, "task.classes": task.classes, "task.metric": task.metric}
 
 
 def _nested(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:

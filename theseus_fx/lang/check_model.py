@@ -60,14 +60,23 @@ def check_task(found: Findings, settings: Settings) -> Task | None:
     call = _call(settings, "task")
     if call is None:
         return None
+    reference = code_reference(call.function)
+    if reference is not None:
+        found.task_loss = "task"
+        own = _of_code(found, call, *reference)
+        return None if own is None else Task(kind="own", call=own, span=call.span)
     name = dotted(call.function)
     if not one_of(found, name, call.function.span, tuple(words.TASKS), "task"):
         return None
     made = invocation(found, call, words.TASKS[name])
     if made is None:
         return None
-    classes = cast("int | None", made.keywords.get("classes"))
-    return Task(kind=cast("Any", name), classes=classes, span=call.span)
+    classes, metric = (cast("Any", made.keywords.get(key)) for key in ("classes", "metric"))
+    if metric == "top5" and classes <= 5:
+        said = f"of {classes} classes, five are no choice"
+        found.note("THX208", said, made.spans["metric"], help=['write `metric = "accuracy"`'])
+        return None
+    return Task(kind=cast("Any", name), classes=classes, metric=metric, span=call.span)
 
 
 def check_input(found: Findings, node: syntax.Input) -> Input | None:
@@ -111,9 +120,7 @@ def _model(found: Findings, expression: syntax.Expression, what: str) -> Invocat
         return None
     reference = code_reference(expression.function)
     if reference is not None:
-        made = library_call(found, expression)
-        code = Code(found.code[reference[0].value], reference[1])
-        return None if made is None else replace(made, name=str(code), code=code)
+        return _of_code(found, expression, *reference)
     name = dotted(expression.function)
     library, _, rest = name.partition(".")
     if name in words.ZOO:
@@ -130,6 +137,13 @@ def _model(found: Findings, expression: syntax.Expression, what: str) -> Invocat
         help=near or [f"models are {listed}"],
     )
     return None
+
+
+def _of_code(found: Findings, call: syntax.Call, path: syntax.Text, name: str) -> Invocation | None:
+    """A call of a class of a person's own Python file."""
+    made = library_call(found, call)
+    code = Code(found.code[path.value], name)
+    return None if made is None else replace(made, name=str(code), code=code)
 
 
 def _near_models(name: str, library: str) -> tuple[str, ...]:

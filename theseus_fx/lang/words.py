@@ -45,7 +45,9 @@ RATES = ("cosine", "linear", "plateau", "choose")
 METHODS = ("naive", "random_start", "distillation", "scratch")
 """What `compare` runs beside the conversion."""
 FIT_METRICS = ("plain", "logits")
-LOSSES = ("cross_entropy", "distill", "mse")
+LOSSES = ("task", "cross_entropy", "distill", "mse")
+"""`task`: the one of the task, which is cross-entropy but for a task of a person's own."""
+CLASSIFICATION_METRICS = ("accuracy", "top5", "cross_entropy")
 DTYPES = ("f32", "f64", "f16", "bf16", "i64")
 LIBRARIES = ("torchvision", "transformers")
 """Where guides may come from, besides `ZOO`."""
@@ -217,7 +219,12 @@ SOURCES: Mapping[str, Signature] = {
 """Every data source."""
 
 TASKS: Mapping[str, Signature] = {
-    "classification": Signature((Argument("classes", "int", required=True),)),
+    "classification": Signature(
+        (
+            Argument("classes", "int", required=True),
+            Argument("metric", "text", "accuracy", choices=CLASSIFICATION_METRICS),
+        )
+    ),
     "language_modelling": Signature(()),
 }
 
