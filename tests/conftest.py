@@ -19,3 +19,12 @@ def golden() -> Path:
     if not (folder / "similarity.npz").is_file():
         pytest.skip("the confirmed similarity values are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Small real data sets; tests that need them skip where they are absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not (folder / "mnist.npz").is_file():
+        pytest.skip("the real data sets are not here")
+    return folder

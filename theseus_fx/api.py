@@ -9,8 +9,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from theseus_fx.data.cache import default_cache
 from theseus_fx.data.inputs import guide_inputs
-from theseus_fx.data.registry import declared_batch, declared_classes, declared_task, open_source
+from theseus_fx.data.own_task import open_task
+from theseus_fx.data.registry import (
+    check_declared,
+    declared_batch,
+    declared_classes,
+    declared_task,
+    open_source,
+)
 from theseus_fx.data.source import DataSource
 from theseus_fx.data.tasks import check_classes, check_kind, check_vocabulary
 from theseus_fx.lang import loader
@@ -27,7 +35,6 @@ from theseus_fx.run.conversion import Conversion, begin, carry_out, check_unchan
 from theseus_fx.run.events import Observer, Silent
 from theseus_fx.run.export import load_model
 from theseus_fx.run.folder import create, first_free, locked, read_json
-from theseus_fx.run.guide import default_cache
 from theseus_fx.run.interrupt import StopRequest, stop_on_interrupt
 from theseus_fx.run.refusals import check_supported
 from theseus_fx.run.samples import check_samples
@@ -86,7 +93,7 @@ def convert(
         device: `auto` takes CUDA where there is one.
         set: values for params of the spec, as text.
         observer: watches the run.
-        cache: where guides trained by a spec are kept; None: `theseus_fx.run.guide.default_cache()`.
+        cache: where guides trained by a spec are kept; None: `theseus_fx.data.cache.default_cache()`.
         trust: as for `plan`.
 
     Returns:
@@ -235,8 +242,11 @@ def _compile(
     spec: Spec, model: nn.Module | None, data: DataSource | None, assignments: Mapping[str, str]
 ) -> Plan:
     if data is None and spec.data is not None:
+        check_declared(spec.data)
         check_kind(spec.task, declared_task(spec.data), spec.data.name)
         check_classes(spec.task, declared_classes(spec.data))
+    if spec.task is not None and spec.task.call is not None:
+        open_task(spec.task.call)  # its mistakes are told before anything is trained
     known: tuple[str, ...] = ()
     if model is not None:
         name, net = type(model).__name__, model

@@ -84,6 +84,8 @@ def test_topics_name_every_word_there_is() -> None:
         "finetune": {*words.TRAINING_SETTINGS, *words.LOSSES},
         "compare": {*words.METHODS, *words.COMPARE_SETTINGS},
         "data": {name.rpartition(".")[2] for name in words.SOURCES} | {*words.TASKS},
+        "augment": {*words.AUGMENTATIONS},
+        "task": {*words.TASKS, *words.CLASSIFICATION_METRICS},
         "input": {*words.DTYPES},
         "guide": {*words.ZOO, *words.LIBRARIES},
         "units": {*words.UNITS},

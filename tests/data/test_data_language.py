@@ -8,9 +8,10 @@ import sys
 import pytest
 import torch
 
+from theseus_fx.data.classification import Classification
 from theseus_fx.data.language import LanguageModelling
 from theseus_fx.data.source import Batch
-from theseus_fx.data.tasks import Classification, check_kind, check_vocabulary, task_of
+from theseus_fx.data.tasks import check_kind, check_vocabulary, task_of
 from theseus_fx.lang.diagnostics import Rejected
 from theseus_fx.lang.source import Source
 from theseus_fx.lang.spec import Task
@@ -41,16 +42,19 @@ def test_perplexity_weighs_tokens_and_not_batches() -> None:
     def model(tokens: torch.Tensor) -> torch.Tensor:
         return sure(tokens) if len(tokens) == 3 else torch.zeros(*tokens.shape, 4)
 
-    value, count = TASK.evaluate(model, [batch(3), batch(1)])
-    assert count == 12
-    assert value == pytest.approx(math.exp((9 * math.log(2) + 3 * math.log(4)) / 12))
+    found = TASK.evaluate(model, [batch(3), batch(1)])
+    assert found.count == 12
+    mean = (9 * math.log(2) + 3 * math.log(4)) / 12
+    assert found.value == pytest.approx(math.exp(mean))
+    assert found.details == {"perplexity": found.value, "cross_entropy": pytest.approx(mean)}
     assert (TASK.metric, TASK.direction) == ("perplexity", "lower")
 
 
 def test_a_broken_model_is_worse_than_every_other_and_still_a_number() -> None:
     for factor in (math.nan, -1e30):
-        value, _ = TASK.evaluate(lambda tokens, f=factor: sure(tokens) * f, [batch(2)])
-        assert value == sys.float_info.max
+        found = TASK.evaluate(lambda tokens, f=factor: sure(tokens) * f, [batch(2)])
+        assert found.value == sys.float_info.max
+        assert all(math.isfinite(value) for value in found.details.values())
 
 
 def test_logits_of_another_shape() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import Environment, Invocation
@@ -36,6 +39,34 @@ def fraction(invocation: Invocation, name: str) -> float:
         message = f"`{name}` of `{invocation.name}` is a share between 0 and 1, not {value}"
         raise rejected("THX208", invocation, name, message, "0.05 holds out 5 % of the training samples")
     return float(value)
+
+
+def optional_positive(invocation: Invocation, name: str) -> int | None:
+    """An integer argument of at least 1, or None where it is none; `Rejected` THX208 below."""
+    return None if invocation.keywords[name] is None else positive(invocation, name)
+
+
+def text(invocation: Invocation, name: str) -> str:
+    """A text that the checker has found to be one; TypeError if it has not."""
+    value = invocation.keywords[name]
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` of `{invocation.name}` is no text: {value!r}")
+    return value
+
+
+def channel_values(invocation: Invocation, name: str, channels: int) -> Tensor | None:
+    """A number for each channel, (channels,) float32; one number is meant for all. None where it is none.
+
+    Raises `Rejected` THX208 for another count.
+    """
+    value = invocation.keywords[name]
+    if value is None:
+        return None
+    numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) not in (1, channels):
+        message = f"`{name}` of `{invocation.name}` is {len(numbers)} numbers for {channels} channels"
+        raise rejected("THX208", invocation, name, message, "one number, or one for each channel")
+    return torch.tensor(numbers, dtype=torch.float32).expand(channels).clone()
 
 
 def flag(invocation: Invocation, name: str) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as images_to
 
-from theseus_fx.data.order import epoch_order
+from theseus_fx.data.order import epoch_order, generator
 from theseus_fx.data.source import Batch, Split
+from theseus_fx.data.transforms import Augmentation
 from theseus_fx.graph.values import InputSpec
 
 
@@ -27,7 +28,11 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArraySource:
-    """A `DataSource` over tensors; it augments nothing, so a step decides the order only."""
+    """A `DataSource` over tensors.
+
+    A step decides the order of the training images and, with `augment`, what is done with each: that
+    depends on (seed, step, place in the batch) alone. Evaluation and fits see the images as they are.
+    """
 
     name: str
     batch_size: int
@@ -38,6 +43,9 @@ class ArraySource:
     """Of the training images, (channels,) float32."""
     deviation: Tensor
     """Standard deviation of the training images, (channels,) float32."""
+    augment: Augmentation | None = None
+    white: float = 1.0
+    """What white is in images of floats; transforms see them from 0 to 1."""
 
     @property
     def sizes(self) -> Mapping[Split, int]:
@@ -55,7 +63,11 @@ class ArraySource:
         order = epoch_order(self.sizes[Split.TRAIN], seed, epoch)
         chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
         samples = self.splits[Split.TRAIN]
-        return Batch(inputs=(self.normalised(samples.images[chosen]),), labels=samples.labels[chosen])
+        images = samples.images[chosen]
+        if self.augment is None:
+            return Batch(inputs=(self.normalised(images),), labels=samples.labels[chosen])
+        drawn = [generator("augment", seed, step, number) for number in range(len(chosen))]
+        return Batch(inputs=(self._augmented(self.augment, images, drawn),), labels=samples.labels[chosen])
 
     def batches(self, split: Split, *, batch_size: int | None = None) -> Iterator[Batch]:
         """The split in its own order."""
@@ -71,13 +83,38 @@ class ArraySource:
             yield (self.normalised(self.splits[Split.TRAIN].images[chosen]),)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the name, the input's shape and every image and label, split by split."""
+        """SHA-256 of name, shape of the input, every image and label, and what is done with the images."""
         digest = hashlib.sha256(f"{self.name} {self.inputs[0].shape}".encode())
         for split, samples in self.splits.items():
             digest.update(f"{split.value} {tuple(samples.images.shape)} {samples.images.dtype}".encode())
             digest.update(samples.images.contiguous().numpy().data)
             digest.update(samples.labels.numpy().data)
+        digest.update(self.mean.numpy().data)
+        digest.update(self.deviation.numpy().data)
+        digest.update(("" if self.augment is None else self.augment.text).encode())
         return digest.hexdigest()
+
+    def check_augmentation(self) -> None:
+        """Tries the transforms on a training image; `Rejected` THX208 where one cannot be done to it."""
+        if self.augment is not None:
+            images = self.splits[Split.TRAIN].images[:1]
+            self._augmented(self.augment, images, [generator("augment", "tried")])
+
+    def _augmented(self, augment: Augmentation, images: Tensor, drawn: Sequence[torch.Generator]) -> Tensor:
+        """(b, channels, h, w) as stored -> what the model gets, each image by the numbers of its own."""
+        height, width = (int(size) for size in self.inputs[0].shape[2:])
+        scale = self.white if images.is_floating_point() else 1  # uint8 stays as it is
+        views: list[Tensor] = []
+        for image, numbers in zip(images, drawn, strict=True):
+            view = augment.of_pixels(image if scale == 1 else image / scale, numbers)
+            if view.shape[-2:] != (height, width):
+                view = images_to.resize(view, [height, width], antialias=True)
+            views.append(view if scale == 1 else view * scale)
+        rows = self.normalised(torch.stack(views))
+        if not augment.standardised:
+            return rows
+        pairs = zip(rows, drawn, strict=True)
+        return torch.stack([augment.of_standardised(row, numbers) for row, numbers in pairs])
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images as the model gets them: resized where the input asks for it, then standardised."""

@@ -10,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as images_to
 
+from theseus_fx.data.transforms import Augmentation
+
 MEAN = torch.tensor([0.485, 0.456, 0.406])
 """Of ImageNet's pixels on the scale 0 to 1, (3,)."""
 DEVIATION = torch.tensor([0.229, 0.224, 0.225])
@@ -37,9 +39,19 @@ def training_view(path: str, size: int, generator: torch.Generator) -> Tensor:
 
 def evaluation_view(path: str, size: int) -> Tensor:
     """The centre of the image, resized: (3, size, size) uint8."""
-    image: Any = _read(path)
-    image = images_to.resize(image, [round(size / CENTRE)], antialias=True)
-    return images_to.pil_to_tensor(images_to.center_crop(image, [size, size]))
+    return images_to.pil_to_tensor(_centre(_read(path), size))
+
+
+def augmented_view(path: str, size: int, augment: Augmentation, generator: torch.Generator) -> Tensor:
+    """The image, its pixels augmented: (3, size, size) uint8.
+
+    What comes out in another size is resized and cut as for evaluation. Raises `Rejected` THX208 where a
+    transform cannot be done to the image.
+    """
+    image = augment.of_pixels(images_to.pil_to_tensor(_read(path)), generator)
+    if image.shape[-2:] == (size, size):
+        return image
+    return images_to.pil_to_tensor(_centre(images_to.to_pil_image(image), size))  # as Pillow resizes
 
 
 def normalised(views: Tensor) -> Tensor:
@@ -64,6 +76,13 @@ def crop_box(height: int, width: int, generator: torch.Generator) -> tuple[int, 
             return int(down * (height - h + 1)), int(along * (width - w + 1)), h, w
     h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
     return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _centre(picture: Image.Image, size: int) -> Any:
+    """The centre of an image, size x size."""
+    image: Any = picture
+    image = images_to.resize(image, [round(size / CENTRE)], antialias=True)
+    return images_to.center_crop(image, [size, size])
 
 
 def _read(path: str) -> Image.Image:

@@ -13,6 +13,7 @@ from theseus_fx.data.arguments import check_batch, positive, rejected
 from theseus_fx.data.arrays import ArraySource, Samples
 from theseus_fx.data.order import epoch_order, generator
 from theseus_fx.data.source import Split
+from theseus_fx.data.transforms import augmentation
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.spec import Invocation
 
@@ -20,6 +21,8 @@ CLASSES = 10
 SIDE = 8
 """Height and width of a digit."""
 TRAINING, VALIDATION, TEST = 1197, 240, 360
+WHITE = 16.0
+"""The brightest pixel of a digit."""
 EVALUATION_PLACEMENTS = 5
 """Placements of each validation and test image: the accuracy of one placement is noisy."""
 
@@ -61,7 +64,7 @@ def declared_inputs(invocation: Invocation) -> tuple[InputSpec, ...]:
 
 
 def open_digits(invocation: Invocation) -> DigitsSource:
-    """`digits(canvas, placements, batch)`: 1,197 training, 240 validation and 360 test images.
+    """`digits(canvas, placements, batch, augment)`: 1,197 training, 240 validation and 360 test images.
 
     The 1,797 images of 8 x 8 are split by class with a fixed seed and put at random places of a black
     canvas; split and places are the data set's own and do not depend on the seed of a run, so that two
@@ -96,7 +99,7 @@ def open_digits(invocation: Invocation) -> DigitsSource:
     }
     one = placed(pixels[train], canvas, "train", 0)
     deviation, mean = torch.std_mean(one.double(), correction=0)
-    return DigitsSource(
+    source = DigitsSource(
         name=invocation.name,
         batch_size=batch,
         classes=CLASSES,
@@ -106,7 +109,11 @@ def open_digits(invocation: Invocation) -> DigitsSource:
         deviation=deviation.float()[None],
         originals=pixels[train],
         placements=placements,
+        augment=augmentation(invocation),
+        white=WHITE,
     )
+    source.check_augmentation()
+    return source
 
 
 def placed(images: Tensor, canvas: int, split: str, number: int) -> Tensor:

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 
-from theseus_fx.data.arguments import check_batch, fraction, place, positive, rejected, root
-from theseus_fx.data.augment import UNREADABLE, evaluation_view, normalised, training_view
-from theseus_fx.data.order import epoch_order, generator, held_out
+from theseus_fx.data.arguments import fraction, optional_positive, place, positive, rejected, root
+from theseus_fx.data.augment import UNREADABLE, augmented_view, evaluation_view, normalised, training_view
+from theseus_fx.data.images import parted
+from theseus_fx.data.order import epoch_order, generator
 from theseus_fx.data.source import Batch, Split
+from theseus_fx.data.transforms import Augmentation, augmentation
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.source import Span
@@ -43,12 +45,21 @@ class Files:
 class ImageFolderSource:
     """A `DataSource` over image files, normalised as ImageNet is.
 
-    Training views are a random crop and flip that depend on (seed, step, place in the batch) alone, so
-    decoding ahead changes nothing but the time; evaluation views are the centre of the image.
+    Training views are a random crop and flip, or what `augment` says; they depend on (seed, step, place in
+    the batch) alone, so decoding ahead changes nothing but the time. Evaluation views are the centre of the
+    image.
     """
 
     def __init__(
-        self, *, name: str, batch_size: int, classes: int, size: int, files: Mapping[Split, Files], span: Span
+        self,
+        *,
+        name: str,
+        batch_size: int,
+        classes: int,
+        size: int,
+        files: Mapping[Split, Files],
+        augment: Augmentation | None,
+        span: Span,
     ) -> None:
         self.name = name
         self.batch_size = batch_size
@@ -56,6 +67,7 @@ class ImageFolderSource:
         self.inputs = _inputs(size)
         self._size = size
         self._files = files
+        self._augment = augment
         self._span = span
         self._threads = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="decode")
         self._pending: dict[tuple[int, int], list[Future[Tensor]]] = {}
@@ -79,10 +91,12 @@ class ImageFolderSource:
         for key in wanted:
             if key not in self._pending:
                 self._pending[key] = self._begin_training(*key)
-        views = self._pending.pop((seed, step))
-        return Batch(
-            inputs=(_stacked(views),), labels=self._files[Split.TRAIN].labels[self._order(seed, step)]
-        )
+        views = _stacked(self._pending.pop((seed, step)))
+        if self._augment is not None and self._augment.standardised:
+            drawn = (generator("augment", seed, step, number, "standardised") for number in range(len(views)))
+            pairs = zip(views, drawn, strict=True)
+            views = torch.stack([self._augment.of_standardised(view, numbers) for view, numbers in pairs])
+        return Batch(inputs=(views,), labels=self._files[Split.TRAIN].labels[self._order(seed, step)])
 
     def batches(self, split: Split, *, batch_size: int | None = None) -> Iterator[Batch]:
         """The split in the order of its paths, as evaluation views."""
@@ -99,17 +113,27 @@ class ImageFolderSource:
             yield Batch(inputs=(_stacked(views),), labels=labels)
 
     def unlabelled(self, samples: int, *, seed: int) -> Iterator[tuple[Tensor, ...]]:
-        """Training batches from step 0 on; beyond an epoch every image comes in another view."""
+        """Training batches from step 0 on; beyond an epoch every image comes in another view.
+
+        With `augment`, evaluation views of the training images in the order of the first epoch, each once.
+        """
+        if self._augment is not None:
+            order = epoch_order(self.sizes[Split.TRAIN], seed, 0)[:samples]
+            for indices in order.split(self.batch_size):
+                paths = [self._files[Split.TRAIN].paths[i] for i in indices.tolist()]
+                yield (_stacked([self._submit(self._evaluation_view, path) for path in paths]),)
+            return
         for step in range(-(-samples // self.batch_size)):
             (images,) = self.train_batch(step, seed=seed).inputs
             yield (images[: samples - step * self.batch_size],)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the size asked for and of each file's path, split, label, size and time.
+        """SHA-256 of the size asked for, what augments, and of each file's path, split, label, size and time.
 
         Raises `Rejected` THX602 for a file that has gone.
         """
-        digest = hashlib.sha256(f"{self.name} {self._size}".encode())
+        augment = "" if self._augment is None else self._augment.text
+        digest = hashlib.sha256(f"{self.name} {self._size} {augment}".encode())
         above = os.path.commonpath([path for files in self._files.values() for path in files.paths])
         for split, files in self._files.items():
             for path, label in zip(files.paths, files.labels.tolist(), strict=True):
@@ -139,7 +163,10 @@ class ImageFolderSource:
 
     def _training_view(self, path: str, seed: int, step: int, number: int) -> Tensor:
         try:
-            return training_view(path, self._size, generator("augment", seed, step, number))
+            drawn = generator("augment", seed, step, number)
+            if self._augment is None:
+                return training_view(path, self._size, drawn)
+            return augmented_view(path, self._size, self._augment, drawn)
         except UNREADABLE as error:
             raise self._unreadable(path, error) from error
 
@@ -160,18 +187,20 @@ def declared_inputs(invocation: Invocation) -> tuple[InputSpec, ...]:
 
 
 def open_imagefolder(invocation: Invocation, folder: Path) -> ImageFolderSource:
-    """`imagefolder(root, size, batch, validation)`: root/train/CLASS/*.jpg and root/val (or root/test).
+    """`imagefolder(root, size, batch, ...)`: root/train/CLASS/*.jpg and root/val (or root/test).
 
-    `val` is the test split, as in ImageNet, and `test` is where there is no `val`; `validation` is the
-    share of `train` that a fixed seed holds out. No image is decoded before a batch asks for it.
+    `val` is the test split, as in ImageNet, and `test` is where there is no `val`; `train` is parted as
+    `parted` does. No image is decoded before a batch asks for it.
 
     Raises `Rejected`: THX601 for a folder that is not there, THX602 for one without images and later for
     an image that cannot be read, THX603 for a class that one of the two folders lacks, THX208 for
     arguments out of range.
     """
     size = positive(invocation, "size")
-    share = fraction(invocation, "validation")
+    fraction(invocation, "validation")
     positive(invocation, "batch")
+    optional_positive(invocation, "at_most")
+    augment = augmentation(invocation)
     above = root(invocation, folder)
     if not above.is_dir():
         raise rejected("THX601", invocation, "root", f"there is no folder {above}")
@@ -189,13 +218,14 @@ def open_imagefolder(invocation: Invocation, folder: Path) -> ImageFolderSource:
         raise rejected("THX603", invocation, "root", message)
     if len(training.paths) < 2:
         raise rejected("THX602", invocation, "root", f"one image in {above / 'train'} is too few to train on")
-    kept, held = held_out(len(training.paths), share)
+    kept, held = parted(invocation, training.labels)
     return ImageFolderSource(
         name=invocation.name,
-        batch_size=check_batch(invocation, len(kept)),
+        batch_size=positive(invocation, "batch"),
         classes=len(classes),
         size=size,
         files={Split.TRAIN: training.part(kept), Split.VALIDATION: training.part(held), Split.TEST: test},
+        augment=augment,
         span=place(invocation, "root"),
     )
 

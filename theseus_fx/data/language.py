@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from theseus_fx.data.evaluation import Evaluation, finite, outputs
 from theseus_fx.data.source import Batch
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.source import Span
@@ -37,10 +38,15 @@ class LanguageModelling:
             logits = logits.float()
         return functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
+    @property
+    def identity(self) -> str:
+        """Equal for tasks that train and judge alike."""
+        return "language_modelling"
+
     def evaluate(
         self, model: Callable[..., Tensor], batches: Iterable[Batch], *, device: torch.device | None = None
-    ) -> tuple[float, int]:
-        """The perplexity, e to the mean loss of a token, and the number of tokens.
+    ) -> Evaluation:
+        """The perplexity, e to the mean loss of a token, and that loss in nats; of all tokens.
 
         The batches are moved to `device` (default: where they are) and `model(*inputs)` gives logits
         (b, length, vocabulary). No gradient is recorded; modes are the caller's affair. A loss that is NaN
@@ -50,18 +56,19 @@ class LanguageModelling:
         """
         losses: list[Tensor] = []
         counts: list[int] = []
-        with torch.no_grad():
-            for batch in batches:
-                logits = model(*(x.to(device, non_blocking=True) for x in batch.inputs))
-                losses.append(self.loss(logits, batch.labels.to(logits.device, non_blocking=True)).double())
-                counts.append(batch.labels.numel())
+        for logits, labels in outputs(model, batches, device):
+            with torch.no_grad():
+                losses.append(self.loss(logits, labels).double())
+            counts.append(labels.numel())
         if not counts:
             raise ValueError("perplexity of no samples")
         tokens = torch.tensor(counts, dtype=torch.float64)
         # the only wait for the device
         mean = float((torch.stack(losses).cpu() * tokens).sum() / tokens.sum())
         largest = sys.float_info.max
-        return (math.exp(mean) if mean < math.log(largest) else largest), sum(counts)
+        perplexity = math.exp(mean) if mean < math.log(largest) else largest
+        details = {"perplexity": perplexity, "cross_entropy": finite(mean)}
+        return Evaluation(value=perplexity, count=sum(counts), details=details)
 
     def _check_logits(self, logits: Tensor, labels: Tensor) -> None:
         if logits.dim() == 3 and logits.shape[:2] == labels.shape:

@@ -40,3 +40,22 @@ def held_out(n: int, share: float) -> tuple[Tensor, Tensor]:
     order = torch.randperm(n, generator=generator("held out", n))
     count = min(max(1, round(n * share)), max(1, n - 1))
     return order[count:].sort().values, order[:count].sort().values
+
+
+def balanced(labels: Tensor, count: int) -> Tensor:
+    """Indices of `count` samples with as many of each class as there are, ascending int64; always the same.
+
+    Classes with too few samples leave their places to the others, the first classes get what cannot be
+    shared out, and a larger count keeps the samples of a smaller one.
+
+    Args:
+        labels: (n,) int64.
+        count: how many; all of them where there are not more.
+    """
+    shuffled = torch.randperm(len(labels), generator=generator("balanced", len(labels)))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    kinds, sizes = labels.unique(return_counts=True)
+    starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    rank = torch.arange(len(labels)) - starts  # of each sample within its class
+    turn = (rank * len(kinds) + torch.arange(len(kinds)).repeat_interleave(sizes)).argsort()
+    return by_class[turn[:count]].sort().values

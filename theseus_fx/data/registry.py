@@ -7,12 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from theseus_fx.data import digits, imagefolder, textfile, tokenizers, tokens, torchvision_sets, wikitext
+from theseus_fx.data import (
+    digits,
+    imagefolder,
+    npz,
+    stdlib,
+    textfile,
+    tokenizers,
+    tokens,
+    torchvision_sets,
+    wikitext,
+)
 from theseus_fx.data.arguments import positive, rejected
 from theseus_fx.data.source import DataSource
+from theseus_fx.data.transforms import augmentation
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.diagnostics import did_you_mean
-from theseus_fx.lang.spec import Invocation, TaskKind
+from theseus_fx.lang.spec import DataTask, Invocation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +37,7 @@ class Kind:
     classes: Callable[[Invocation], int | None]
     """Its number of classes or tokens, or None where only the files tell."""
     open: Callable[[Invocation, Path], DataSource]
-    task: TaskKind = "classification"
+    task: DataTask = "classification"
     """What its labels are for."""
 
 
@@ -35,25 +46,43 @@ def _open_digits(invocation: Invocation, folder: Path) -> DataSource:
     return digits.open_digits(invocation)
 
 
+_ARRAYS = ("at_most", "mean", "std", "augment")
+
 SOURCES: Mapping[str, Kind] = MappingProxyType(
     {
         "digits": Kind(
-            arguments=("canvas", "placements", "batch"),
+            arguments=("canvas", "placements", "batch", "augment"),
             inputs=digits.declared_inputs,
             classes=lambda _: digits.CLASSES,
             open=_open_digits,
         ),
         "imagefolder": Kind(
-            arguments=("root", "size", "batch", "validation"),
+            arguments=("root", "size", "batch", "validation", "at_most", "augment"),
             inputs=imagefolder.declared_inputs,
             classes=lambda _: None,
             open=imagefolder.open_imagefolder,
+        ),
+        "npz": Kind(
+            arguments=(
+                *("root", "size", "channels", "batch", "validation", *_ARRAYS),
+                *("train", "test", "images", "labels", "offsets", "layout"),
+            ),
+            inputs=npz.declared_inputs,
+            classes=lambda _: None,
+            open=npz.open_npz,
         ),
         "textfile": Kind(
             arguments=("root", "tokenizer", "length", "batch", "validation", "test"),
             inputs=tokens.declared_inputs,
             classes=tokenizers.declared_vocabulary,
             open=textfile.open_textfile,
+            task="language_modelling",
+        ),
+        "stdlib": Kind(
+            arguments=("tokenizer", "length", "batch", "validation", "test", "at_most"),
+            inputs=tokens.declared_inputs,
+            classes=tokenizers.declared_vocabulary,
+            open=stdlib.open_stdlib,
             task="language_modelling",
         ),
         "wikitext": Kind(
@@ -65,7 +94,7 @@ SOURCES: Mapping[str, Kind] = MappingProxyType(
         ),
         **{
             f"torchvision.datasets.{name}": Kind(
-                arguments=("root", "batch", "size", "validation", "download"),
+                arguments=("root", "batch", "size", "validation", "download", *_ARRAYS),
                 inputs=torchvision_sets.declared_inputs,
                 classes=lambda _, count=known.classes: count,
                 open=torchvision_sets.open_set,
@@ -93,9 +122,15 @@ def declared_classes(invocation: Invocation) -> int | None:
     return _kind(invocation).classes(invocation)
 
 
-def declared_task(invocation: Invocation) -> TaskKind:
+def declared_task(invocation: Invocation) -> DataTask:
     """What the labels of the source are for; `Rejected` THX209."""
     return _kind(invocation).task
+
+
+def check_declared(invocation: Invocation) -> None:
+    """Raises `Rejected` THX205 or THX208 for transforms of `augment` that there cannot be."""
+    if "augment" in _kind(invocation).arguments:
+        augmentation(invocation)
 
 
 def open_source(invocation: Invocation, *, folder: Path) -> DataSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from theseus_fx.data.arguments import fraction, rejected, root
@@ -20,11 +21,23 @@ def open_textfile(invocation: Invocation, folder: Path) -> TokenSource:
     Raises `Rejected`: THX601 for a file or tokenizer that is not there, THX602 for a file that is no text
     or too short, THX208 for arguments out of range.
     """
+    return text_source(invocation, lambda: read_text(invocation, root(invocation, folder)))
+
+
+def text_source(invocation: Invocation, read: Callable[[], str]) -> TokenSource:
+    """The source of one text, cut by position at the shares `validation` and `test`.
+
+    Args:
+        invocation: has the arguments `tokenizer`, `length`, `batch`, `validation` and `test`.
+        read: gives the text, once the shares are known to be right.
+
+    Raises `Rejected` as `open_textfile` does.
+    """
     validation, test = fraction(invocation, "validation"), fraction(invocation, "test")
     if validation + test >= 1:
         message = f"`validation` and `test` leave {1 - validation - test:.0%} of the text to train on"
         raise rejected("THX208", invocation, "test", message, "smaller shares")
-    text = read_text(invocation, root(invocation, folder))
+    text = read()
     tokenizer = open_tokenizer(invocation, text)
     tokens = tokenizer.encode(text)
     first, second = (round(len(tokens) * share) for share in (1 - validation - test, 1 - test))

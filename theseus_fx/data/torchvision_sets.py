@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from theseus_fx.data.arguments import check_batch, flag, fraction, positive, rejected, root
-from theseus_fx.data.arrays import ArraySource, Samples, moments
-from theseus_fx.data.order import held_out
+from theseus_fx.data.arguments import flag, positive, rejected, root
+from theseus_fx.data.arrays import ArraySource, Samples
+from theseus_fx.data.images import array_source, check_arguments, parted
 from theseus_fx.data.source import Split
 from theseus_fx.graph.values import InputSpec
 from theseus_fx.lang.spec import Invocation
@@ -80,39 +80,27 @@ def declared_inputs(invocation: Invocation) -> tuple[InputSpec, ...]:
 
 
 def open_set(invocation: Invocation, folder: Path) -> ArraySource:
-    """`torchvision.datasets.NAME(root, batch, size, validation, download)`, wholly in memory.
+    """`torchvision.datasets.NAME(root, batch, size, validation, download, ...)`, wholly in memory.
 
-    The official test set is the test split; `validation` is the share of the official training set that
-    a fixed seed holds out. Images are resized where `size` says so (bilinear, antialiased) and
-    standardised by the channels of the training split. Nothing is augmented.
+    The official test set is the test split. Images are resized where `size` says so (bilinear, antialiased),
+    parted as `parted` and standardised and augmented as `array_source` do.
 
     Raises `Rejected`: THX601 for files that are not there, THX602 for damaged ones, THX208 for arguments
     out of range.
     """
     known = known_set(invocation)
     inputs = declared_inputs(invocation)
-    share = fraction(invocation, "validation")
-    positive(invocation, "batch")
+    check_arguments(invocation, known.channels)
     place = root(invocation, folder)
     images, labels = _read(invocation, known, place, train=True)
-    kept, held = held_out(len(labels), share)
-    batch = check_batch(invocation, len(kept))
+    kept, held = parted(invocation, labels)
     test_images, test_labels = _read(invocation, known, place, train=False)
-    training = Samples(images=images[kept], labels=labels[kept])
-    mean, deviation = moments(training.images)
-    return ArraySource(
-        name=invocation.name,
-        batch_size=batch,
-        classes=known.classes,
-        inputs=inputs,
-        splits={
-            Split.TRAIN: training,
-            Split.VALIDATION: Samples(images=images[held], labels=labels[held]),
-            Split.TEST: Samples(images=test_images, labels=test_labels),
-        },
-        mean=mean,
-        deviation=deviation,
-    )
+    splits = {
+        Split.TRAIN: Samples(images=images[kept], labels=labels[kept]),
+        Split.VALIDATION: Samples(images=images[held], labels=labels[held]),
+        Split.TEST: Samples(images=test_images, labels=test_labels),
+    }
+    return array_source(invocation, inputs=inputs, classes=known.classes, splits=splits)
 
 
 _UNREADABLE = (

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from theseus_fx.lang import loader
+from theseus_fx.lang.check_values import shown
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
-from theseus_fx.lang.spec import Invocation, Spec
+from theseus_fx.lang.spec import Invocation, Spec, Task
 from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.saved import read_plan
 
@@ -62,7 +63,7 @@ class Side:
         if self.spec.data is not None:
             found |= _call("data", self.spec.data)
         if self.spec.task is not None:
-            found |= {"task": self.spec.task.kind, "task.classes": self.spec.task.classes}
+            found |= _task(self.spec.task)
         return found
 
     def after(self) -> Settings:
@@ -113,6 +114,12 @@ def _call(name: str, invocation: Invocation) -> dict[str, Any]:
     return {name: invocation.name, **positional, **keywords}
 
 
+def _task(task: Task) -> dict[str, Any]:
+    if task.call is not None:
+        return _call("task", task.call)
+    return {"task": task.kind, "task.classes": task.classes, "task.metric": task.metric}
+
+
 def _nested(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
     return {} if value is None else {f"{name}.{key}": inner for key, inner in value.items()}
 
@@ -120,4 +127,6 @@ def _nested(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
 def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, Invocation):
+        return shown(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -39,11 +39,15 @@ def _loss_term(found: Findings, expression: syntax.Expression, guide: str | None
     place = expression.function.span if isinstance(expression, syntax.Call) else expression.span
     if not one_of(found, name, place, words.LOSSES, "loss"):
         return None
-    if name == "cross_entropy":
+    if name in ("task", "cross_entropy"):
         if isinstance(expression, syntax.Call):
-            found.note("THX205", "`cross_entropy` takes no arguments", expression.span)
+            found.note("THX205", f"`{name}` takes no arguments", expression.span)
             return None
-        return LossTerm(kind="cross_entropy", span=expression.span)
+        if name == "cross_entropy" and found.task_loss == "task":
+            said = "this task has a loss of its own, which may be another than `cross_entropy`"
+            found.note("THX208", said, expression.span, help=["write `task`"])
+            return None
+        return LossTerm(kind="task" if name == "task" else "cross_entropy", span=expression.span)
     if not isinstance(expression, syntax.Call):
         found.note(
             "THX205", f"`{name}` needs the guide's name", place, help=[f"write `{name}({guide or 'net'})`"]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from theseus_fx.lang import syntax, words
-from theseus_fx.lang.check_calls import invocation
+from theseus_fx.lang.check_calls import invocation, library_call
 from theseus_fx.lang.check_training import check_training
 from theseus_fx.lang.check_values import WRONG, constant
 from theseus_fx.lang.code import PYTHON, Code, code_reference
 from theseus_fx.lang.diagnostics import near_names
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
-from theseus_fx.lang.source import Span
-from theseus_fx.lang.spec import Guide, Input, Invocation, Target, Task, Value
+from theseus_fx.lang.spec import Guide, Input, Invocation, Target, Task
 from theseus_fx.lang.torchvision_names import TORCHVISION
 
 Settings = Mapping[str, syntax.Setting]
@@ -62,14 +60,23 @@ def check_task(found: Findings, settings: Settings) -> Task | None:
     call = _call(settings, "task")
     if call is None:
         return None
+    reference = code_reference(call.function)
+    if reference is not None:
+        found.task_loss = "task"
+        own = _of_code(found, call, *reference)
+        return None if own is None else Task(kind="own", call=own, span=call.span)
     name = dotted(call.function)
     if not one_of(found, name, call.function.span, tuple(words.TASKS), "task"):
         return None
     made = invocation(found, call, words.TASKS[name])
     if made is None:
         return None
-    classes = cast("int | None", made.keywords.get("classes"))
-    return Task(kind=cast("Any", name), classes=classes, span=call.span)
+    classes, metric = (cast("Any", made.keywords.get(key)) for key in ("classes", "metric"))
+    if metric == "top5" and classes <= 5:
+        said = f"of {classes} classes, five are no choice"
+        found.note("THX208", said, made.spans["metric"], help=['write `metric = "accuracy"`'])
+        return None
+    return Task(kind=cast("Any", name), classes=classes, metric=metric, span=call.span)
 
 
 def check_input(found: Findings, node: syntax.Input) -> Input | None:
@@ -113,15 +120,13 @@ def _model(found: Findings, expression: syntax.Expression, what: str) -> Invocat
         return None
     reference = code_reference(expression.function)
     if reference is not None:
-        made = _library_model(found, expression)
-        code = Code(found.code[reference[0].value], reference[1])
-        return None if made is None else replace(made, name=str(code), code=code)
+        return _of_code(found, expression, *reference)
     name = dotted(expression.function)
     library, _, rest = name.partition(".")
     if name in words.ZOO:
         return invocation(found, expression, words.ZOO[name])
     if library in words.LIBRARIES and rest:
-        return _library_model(found, expression)
+        return library_call(found, expression)
     near = _near_models(name, library)
     libraries = (f"`{lib}.NAME`" for lib in words.LIBRARIES)
     listed = ", ".join([*(f"`{zoo}`" for zoo in words.ZOO), *libraries, f'`{PYTHON}("file.py").NAME`'])
@@ -134,6 +139,13 @@ def _model(found: Findings, expression: syntax.Expression, what: str) -> Invocat
     return None
 
 
+def _of_code(found: Findings, call: syntax.Call, path: syntax.Text, name: str) -> Invocation | None:
+    """A call of a class of a person's own Python file."""
+    made = library_call(found, call)
+    code = Code(found.code[path.value], name)
+    return None if made is None else replace(made, name=str(code), code=code)
+
+
 def _near_models(name: str, library: str) -> tuple[str, ...]:
     """What a name may have meant; first the model of torchvision of this very name."""
     known = [*words.ZOO, *words.LIBRARIES, PYTHON]
@@ -144,35 +156,3 @@ def _near_models(name: str, library: str) -> tuple[str, ...]:
     whole = {model: f"torchvision.{model}" for model in TORCHVISION if library == name}
     near = near_names(library, [*known, *whole], most=1)
     return tuple(f"did you mean `{whole.get(found, found)}`?" for found in near)
-
-
-def _library_model(found: Findings, call: syntax.Call) -> Invocation | None:
-    """A call whose arguments only the library knows."""
-    before = len(found.problems)
-    positional: list[Value] = []
-    keywords: dict[str, Value] = {}
-    spans: dict[str, Span] = {}
-    for position, argument in enumerate(call.arguments):
-        if argument.name is not None and argument.name in spans:
-            place = argument.name_span or argument.span
-            found.repeated(f"`{argument.name}` is given twice", place, spans[argument.name])
-            continue
-        spans[argument.name or str(position)] = argument.value.span
-        value = constant(found, argument.value)
-        if value is WRONG:
-            continue
-        if argument.name is not None:
-            keywords[argument.name] = value
-        elif keywords:
-            found.note("THX205", "arguments without a name come first", argument.span)
-        else:
-            positional.append(value)
-    if len(found.problems) > before:
-        return None
-    return Invocation(
-        name=dotted(call.function),
-        positional=tuple(positional),
-        keywords=MappingProxyType(keywords),
-        span=call.span,
-        spans=MappingProxyType(spans),
-    )

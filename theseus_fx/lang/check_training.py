@@ -74,7 +74,7 @@ def check_training(found: Findings, block: syntax.Block, where: str, guide: str 
     """A `finetune` or `trained by` block; `guide` is the name that `distill` may refer to."""
     settings = settings_by_name(found, block.settings, words.TRAINING_SETTINGS, where)
     values = _steps(found, settings)
-    loss = (LossTerm(kind="cross_entropy"),)
+    loss = (LossTerm(kind=found.task_loss),)
     if "loss" in settings:
         loss = tuple(check_loss(found, settings["loss"].value, guide))
     missing = [name for name in ("lr", "for") if name not in settings]

@@ -14,7 +14,7 @@ from theseus_fx.lang.diagnostics import Rejected, did_you_mean, near_names
 from theseus_fx.lang.evaluate import evaluate
 from theseus_fx.lang.findings import Findings
 from theseus_fx.lang.names import dotted, names_in
-from theseus_fx.lang.spec import Amount, Environment, Unit, Value
+from theseus_fx.lang.spec import Amount, Environment, Invocation, Unit, Value
 
 _PLURAL: Mapping[str, Unit] = {
     "epoch": "epochs", "epochs": "epochs",
@@ -135,6 +135,9 @@ def shown(value: object) -> str:
             return f'"{value}"'
         case Environment(variable=variable):
             return f'env("{variable}")'
+        case Invocation(name=name, positional=positional, keywords=keywords):
+            given = [*map(shown, positional), *(f"{key} = {shown(v)}" for key, v in keywords.items())]
+            return f"{name}({', '.join(given)})"
         case tuple():
             return f"[{', '.join(shown(v) for v in cast('tuple[object, ...]', value))}]"
         case _:

@@ -68,10 +68,10 @@ def check(
     for node in _all(document, syntax.PatternDefinition):
         patterns.check(found, node)
 
-    guide_node = _only(found, document, syntax.Guide, "guide")
-    guide = None if guide_node is None else check_guide(found, guide_node)
     settings = settings_by_name(found, _all(document, syntax.Setting), words.TOP_SETTINGS, "a spec")
     data, task = check_data(found, settings), check_task(found, settings)
+    guide_node = _only(found, document, syntax.Guide, "guide")
+    guide = None if guide_node is None else check_guide(found, guide_node)
     inputs = [check_input(found, node) for node in _all(document, syntax.Input)]
     distinct(found, [node.name for node in _all(document, syntax.Input)], "input")
     rules = [check_rule(found, node, definitions, patterns) for node in _all(document, syntax.Rule)]

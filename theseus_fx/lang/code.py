@@ -49,6 +49,8 @@ def code_paths(document: syntax.Document) -> Iterator[syntax.Text]:
                 pass
             case syntax.ModuleDefinition(body=expression):
                 pass
+            case syntax.Setting(name=syntax.Word(text="task"), value=value):
+                expression = value.function if isinstance(value, syntax.Call) else value
             case _:
                 continue
         found = code_reference(expression)

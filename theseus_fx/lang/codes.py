@@ -121,7 +121,7 @@ CODES: dict[str, Code] = {
     ),
     "THX309": Code(
         "code fails",
-        "The Python file that the spec names fails when it is run, or it has no module class of that name.",
+        "The Python file that the spec names fails when it is run, or what it has by that name is no module class, or no task.",
     ),
     "THX401": Code(
         "rule matched nothing",
@@ -225,6 +225,10 @@ CODES: dict[str, Code] = {
     "THX602": Code("data is empty or malformed", "The data source found nothing that it can read."),
     "THX603": Code(
         "data does not fit the task", "Labels or shapes of the data do not fit the task or the model."
+    ),
+    "THX604": Code(
+        "own task fails",
+        "The loss or the metrics of a task of your own raise an error, or give something else than a task gives.",
     ),
     "THX701": Code("output folder exists", "A run never writes into a folder that holds something already."),
     "THX702": Code("cannot write", "The disk is full, or the folder cannot be written."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, did_you_mean
@@ -20,6 +21,8 @@ class Findings:
     """Params whose own value is wrong: what reads them is not blamed once more."""
     code: Mapping[str, Source] = field(default_factory=dict[str, Source])
     """The Python files that the spec names, by their path as written."""
+    task_loss: Literal["task", "cross_entropy"] = "cross_entropy"
+    """What training minimises where a block says nothing of it: `task` for a task of a person's own."""
     problems: list[Diagnostic] = field(default_factory=list[Diagnostic])
 
     def note(

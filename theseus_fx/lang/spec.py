@@ -31,7 +31,11 @@ from theseus_fx.lang.spec_stages import (
 )
 
 Unit = Literal["epochs", "steps", "batches"]
-TaskKind = Literal["classification", "language_modelling"]
+DataTask = Literal["classification", "language_modelling"]
+"""What labels of a data source are for."""
+TaskKind = DataTask | Literal["own"]
+"""`own`: the task is a class of a person's own Python file."""
+ClassificationMetric = Literal["accuracy", "top5", "cross_entropy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,6 @@ class Environment:
     variable: str
 
 
-Value = int | float | bool | str | None | Amount | Environment | tuple["Value", ...]
-"""What a constant expression can be: a word that names nothing else (`adamw`) is a str."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
     """A call whose arguments are constants: a model, a data source."""
@@ -74,6 +74,13 @@ class Invocation:
     """The span of each keyword's value; of positional ones under `0`, `1`, ..."""
     code: Code | None = None
     """Where the name is one of a Python file: `python("models.py").MyNet`."""
+
+
+Value = int | float | bool | str | None | Amount | Environment | Invocation | tuple["Value", ...]
+"""What a constant expression can be: a word that names nothing else (`adamw`) is a str.
+
+A call is one in a list that says so: `augment = [random_crop(32)]`.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +139,8 @@ class Start:
 class LossTerm:
     """One term of a task loss."""
 
-    kind: Literal["cross_entropy", "distill", "mse"]
-    """`mse`: the mean squared difference from the guide's logits."""
+    kind: Literal["task", "cross_entropy", "distill", "mse"]
+    """`task`: the task's own loss. `mse`: the mean squared difference from the guide's logits."""
     weight: float = 1.0
     temperature: float = 1.0
     """Of `distill`: Kullback-Leibler divergence to the guide's softened logits, times temperature squared."""
@@ -251,6 +258,10 @@ class Task:
     kind: TaskKind
     classes: int | None = None
     """Of classification."""
+    metric: ClassificationMetric | None = None
+    """Of classification: what judges."""
+    call: Invocation | None = None
+    """Of a person's own task: what makes it."""
     span: Span
 
 

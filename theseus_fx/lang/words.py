@@ -45,7 +45,9 @@ RATES = ("cosine", "linear", "plateau", "choose")
 METHODS = ("naive", "random_start", "distillation", "scratch")
 """What `compare` runs beside the conversion."""
 FIT_METRICS = ("plain", "logits")
-LOSSES = ("cross_entropy", "distill", "mse")
+LOSSES = ("task", "cross_entropy", "distill", "mse")
+"""`task`: the one of the task, which is cross-entropy but for a task of a person's own."""
+CLASSIFICATION_METRICS = ("accuracy", "top5", "cross_entropy")
 DTYPES = ("f32", "f64", "f16", "bf16", "i64")
 LIBRARIES = ("torchvision", "transformers")
 """Where guides may come from, besides `ZOO`."""
@@ -79,7 +81,20 @@ SIDE_SETTINGS = ("crossing",)
 CROSSING = ("error", "allow", "cut")
 """What `every N` does where a window would reach over a change of shape or into another module."""
 
-Kind = Literal["int", "share", "bool", "path", "optional int", "optional path", "text", "any"]
+Kind = Literal[
+    "int",
+    "share",
+    "bool",
+    "path",
+    "text",
+    "optional int",
+    "optional path",
+    "optional text",
+    "numbers",
+    "augment",
+    "any",
+]
+"""`numbers`: a number, a list of numbers, or none. `augment`: a list of transforms, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,8 @@ class Argument:
     kind: Kind
     default: Value = None
     required: bool = False
+    choices: tuple[str, ...] = ()
+    """Of a text: what it can be; empty where anything goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +119,27 @@ class Signature:
         return tuple(argument.name for argument in self.arguments)
 
 
+AUGMENTATIONS = (
+    "aug_mix", "auto_augment", "center_crop", "color_jitter", "elastic_transform", "gaussian_blur",
+    "gaussian_noise", "grayscale", "pad", "rand_augment", "random_adjust_sharpness", "random_affine",
+    "random_autocontrast", "random_channel_permutation", "random_crop", "random_equalize", "random_erasing",
+    "random_grayscale", "random_horizontal_flip", "random_invert", "random_perspective",
+    "random_photometric_distort", "random_posterize", "random_resize", "random_resized_crop",
+    "random_rotation", "random_shortest_size", "random_solarize", "random_vertical_flip", "random_zoom_out",
+    "resize", "scale_jitter", "trivial_augment_wide",
+)  # fmt: skip
+"""What `augment` can do with a training image: classes of `torchvision.transforms.v2`, in snake_case."""
+_AUGMENT = Argument("augment", "augment", None)
+_ARRAYS = (
+    Argument("at_most", "optional int", None),
+    Argument("mean", "numbers", None),
+    Argument("std", "numbers", None),
+    _AUGMENT,
+)
+"""Of every source whose images are in memory."""
+LAYOUTS = ("auto", "hwc", "chw")
+"""Where an array of images has its channels: last, or before height and width."""
+
 _TORCHVISION_SET = Signature(
     (
         Argument("root", "path", required=True),
@@ -109,6 +147,7 @@ _TORCHVISION_SET = Signature(
         Argument("size", "optional int", None),
         Argument("validation", "share", 0.1),
         Argument("download", "bool", False),
+        *_ARRAYS,
     )
 )
 TORCHVISION_SETS = ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "SVHN")
@@ -122,7 +161,12 @@ _TOKENS = (
 
 SOURCES: Mapping[str, Signature] = {
     "digits": Signature(
-        (Argument("canvas", "int", 16), Argument("placements", "int", 1), Argument("batch", "int", 128))
+        (
+            Argument("canvas", "int", 16),
+            Argument("placements", "int", 1),
+            Argument("batch", "int", 128),
+            _AUGMENT,
+        )
     ),
     "imagefolder": Signature(
         (
@@ -130,6 +174,24 @@ SOURCES: Mapping[str, Signature] = {
             Argument("size", "int", 224),
             Argument("batch", "int", 256),
             Argument("validation", "share", 0.05),
+            Argument("at_most", "optional int", None),
+            _AUGMENT,
+        )
+    ),
+    "npz": Signature(
+        (
+            Argument("root", "path", required=True),
+            Argument("size", "int", required=True),
+            Argument("channels", "int", 3),
+            Argument("batch", "int", 128),
+            Argument("validation", "share", 0.1),
+            *_ARRAYS,
+            Argument("train", "text", "train"),
+            Argument("test", "text", "test"),
+            Argument("images", "optional text", None),
+            Argument("labels", "optional text", None),
+            Argument("offsets", "optional text", None),
+            Argument("layout", "text", "auto", choices=LAYOUTS),
         )
     ),
     "textfile": Signature(
@@ -140,6 +202,15 @@ SOURCES: Mapping[str, Signature] = {
             Argument("test", "share", 0.05),
         )
     ),
+    "stdlib": Signature(
+        (
+            Argument("tokenizer", "text", "bytes"),
+            *_TOKENS[1:],
+            Argument("validation", "share", 0.05),
+            Argument("test", "share", 0.05),
+            Argument("at_most", "optional int", None),
+        )
+    ),
     "wikitext": Signature(
         (Argument("version", "text", required=True), *_TOKENS, Argument("root", "optional path", None))
     ),
@@ -148,7 +219,12 @@ SOURCES: Mapping[str, Signature] = {
 """Every data source."""
 
 TASKS: Mapping[str, Signature] = {
-    "classification": Signature((Argument("classes", "int", required=True),)),
+    "classification": Signature(
+        (
+            Argument("classes", "int", required=True),
+            Argument("metric", "text", "accuracy", choices=CLASSIFICATION_METRICS),
+        )
+    ),
     "language_modelling": Signature(()),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -30,12 +31,16 @@ def trusting(trust: Trust) -> Generator[None, None, None]:
         _TRUSTED.reset(token)
 
 
-def load_class(code: Code, span: Span | None = None) -> type[nn.Module]:
-    """The module class that a Python file defines; the file is run once per process and text.
+def load_class(
+    code: Code, span: Span | None = None, *, base: type[Any] = nn.Module, what: str = "module class"
+) -> type[Any]:
+    """A class that a Python file defines, a module if nothing else; it is run once per process and text.
 
     Args:
         code: the text and the name.
         span: where a spec names it.
+        base: what the class has to come from.
+        what: how a message calls such a class.
 
     Raises:
         Rejected: THX308 where its code is not trusted, THX309 where it fails or has no such class.
@@ -49,14 +54,12 @@ def load_class(code: Code, span: Span | None = None) -> type[nn.Module]:
         )
     namespace = vars(_run(code.source, span))
     found = namespace.get(code.name)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        classes = [
-            key
-            for key, value in namespace.items()
-            if isinstance(value, type) and issubclass(value, nn.Module)
-        ]
-        said = f"`{code.source.name}` has no module class `{code.name}`"
-        raise _rejected(span, "THX309", said, *did_you_mean(code.name, classes, what="its module classes"))
+    if not (isinstance(found, type) and issubclass(found, base)):
+        kinds = {key: value for key, value in namespace.items() if isinstance(value, type)}
+        classes = [key for key, value in kinds.items() if issubclass(value, base)]
+        many = f"its {what.removesuffix('class')}classes"
+        said = f"`{code.source.name}` has no {what} `{code.name}`"
+        raise _rejected(span, "THX309", said, *did_you_mean(code.name, classes, what=many))
     return found
 
 

@@ -62,7 +62,8 @@ of one sample, a multiply-add counts as two.
                     names, `main`, a path in the part, `out`; target: null: the output of the replacement or
                     pair | name among the values of the recipe; target_shape: of that | null; weight: float
     TRAINING        for: AMOUNT; lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: float | null;
-                    loss: [{kind: "cross_entropy" | "mse", weight} | {kind: "distill", weight, temperature}]
+                    loss: [{kind: "task" | "cross_entropy" | "mse", weight}
+                           | {kind: "distill", weight, temperature}]
     RATE            candidates: [float | null], between which validation chooses, null takes no step at all;
                     shape: "constant" | "cosine" | "linear" | "plateau"; warmup: AMOUNT | null;
                     plateau: {factor, patience: AMOUNT, average: AMOUNT, min} | null

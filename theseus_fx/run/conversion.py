@@ -169,6 +169,7 @@ def _summary(
         },
         "guide": {
             "value": guide.test,
+            "details": dict(guide.details),
             "validation": guide.validation,
             "parameters": totals.parameters_guide,
             "flops": totals.flops_guide,
@@ -184,6 +185,7 @@ def _summary(
 def _outcome_json(outcome: Outcome, job: Job) -> dict[str, Any]:
     return {
         "value": outcome.test,
+        "details": dict(outcome.details),
         "validation": outcome.validation,
         "parameters": job.plan.totals.parameters_target,
         "flops": job.plan.totals.flops_target,

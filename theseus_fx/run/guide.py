@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,9 @@ class PreparedGuide:
     """On the device, in eval mode, without gradients."""
     validation: float
     test: float
-    """The task's metric."""
+    """The metric that judges."""
+    details: Mapping[str, float]
+    """Every metric of the task on the test split."""
     steps: int
     """Gradient steps that this spec took to train it; 0 for one that came trained, or untrained."""
     seconds: float
@@ -71,7 +72,7 @@ def prepare_guide(
     training = plan.spec.guide.training if plan.spec.guide is not None and model is None else None
     path = None
     if cache is not None and training is not None:
-        path = cache / "guides" / _content_key(plan, training, session, source)
+        path = cache / "guides" / _content_key(plan, training, session, source, task)
         if (cached := _from_cache(path, session)) is not None:
             net.load_state_dict(dict(cached.tensors))
             session.observer.say(f"the trained guide comes from the cache ({path})")
@@ -80,9 +81,11 @@ def prepare_guide(
     job = Job(plan=plan, session=session, source=source, task=task, guide=net)
     steps, seconds = (0, 0.0) if training is None else _train(unit, job, training)
     net.eval().requires_grad_(False)
+    test = job.judge(net, Split.TEST)
     facts = {
         "validation": job.evaluate(net, Split.VALIDATION),
-        "test": job.evaluate(net, Split.TEST),
+        "test": test.value,
+        "details": dict(test.details),
         "steps": steps,
         "seconds": seconds,
     }
@@ -90,13 +93,6 @@ def prepare_guide(
     if path is not None:
         _to_cache(path, result, session)
     return _frozen(net, facts)
-
-
-def default_cache() -> Path:
-    """Where trained guides are kept: `$THESEUS_FX_CACHE`, or `theseus-fx` in the user's cache folder."""
-    if chosen := os.environ.get("THESEUS_FX_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "theseus-fx"
 
 
 def _fresh(plan: Plan, session: Session) -> nn.Module:
@@ -168,18 +164,22 @@ def _frozen(net: nn.Module, facts: Mapping[str, Any]) -> PreparedGuide:
         model=net.eval().requires_grad_(False),
         validation=facts["validation"],
         test=facts["test"],
+        details=facts["details"],
         steps=facts["steps"],
         seconds=facts["seconds"],
     )
 
 
-def _content_key(plan: Plan, training: Training, session: Session, source: DataSource) -> str:
-    """Equal for guides that training would make equal: model, settings, data, seed, device, torch."""
+def _content_key(
+    plan: Plan, training: Training, session: Session, source: DataSource, task: Objective
+) -> str:
+    """Equal for guides that training would make equal: model, settings, data, task, seed, device, torch."""
     content = {
         "model": plan.model_fingerprint,
         "training": plan.as_json()["guide"]["trained_by"],
         "data": source.fingerprint(),
         "batch": source.batch_size,
+        "task": task.identity,
         "seed": session.seed,
         "device": session.device.type,
         "threads": torch.get_num_threads(),

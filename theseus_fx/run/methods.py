@@ -25,6 +25,8 @@ class Outcome:
     model: nn.Module
     validation: float
     test: float
+    details: Mapping[str, float]
+    """Every metric of the task on the test split."""
     steps: int
     """Gradient steps of the chosen candidate."""
     seconds: float
@@ -157,10 +159,12 @@ def _best(job: Job, trials: Iterator[_Trial]) -> Outcome:
             best = trial
     if best is None:
         raise ValueError("a method has at least one candidate")
+    test = job.judge(best.finetuned.model, Split.TEST)
     return Outcome(
         model=best.finetuned.model,
         validation=best.finetuned.validation,
-        test=job.evaluate(best.finetuned.model, Split.TEST),
+        test=test.value,
+        details=test.details,
         steps=best.steps,
         seconds=best.seconds,
         chosen=best.rates,

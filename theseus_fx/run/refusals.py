@@ -14,7 +14,7 @@ METRICS = ("cka",)
 RATES = ("constant", "cosine")
 OPTIMIZERS = ("adamw",)
 STARTS = ("random", "fit", "given")
-LOSSES = ("cross_entropy", "distill")
+LOSSES = ("task", "cross_entropy", "distill")
 METHODS = ("naive", "random_start")
 
 Refusal = tuple[Span | None, str, str]

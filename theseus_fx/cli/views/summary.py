@@ -16,6 +16,8 @@ NAMES = {
     "naive_equal_total": "naive, same total steps",
     "random_start": "same schedule, random start (paper)",
 }
+SHARES = ("accuracy", "top5")
+"""Metrics that are shares of the samples."""
 
 
 def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -32,6 +34,9 @@ def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
     )
     table.add_column("")
     table.add_column(f"{metric['name']} ({metric['split']})", justify="right")
+    others = [name for name in summary["guide"]["details"] if name != metric["name"]]
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
     for name in ("parameters", "FLOPs a sample", "steps", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("chosen on validation")
@@ -52,9 +57,11 @@ def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
     )
 
 
-def _row(outcome: Mapping[str, Any], metric: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+def _row(outcome: Mapping[str, Any], metric: Mapping[str, Any]) -> tuple[str, ...]:
+    details = outcome["details"]
     return (
         _value(outcome["value"], metric),
+        *(_shown(value, name) for name, value in details.items() if name != metric["name"]),
         count(outcome["parameters"]),
         flops(outcome["flops"]),
         f"{outcome['steps']:,}",
@@ -63,7 +70,11 @@ def _row(outcome: Mapping[str, Any], metric: Mapping[str, Any]) -> tuple[str, st
 
 
 def _value(value: float, metric: Mapping[str, Any]) -> str:
-    return f"{100 * value:.1f} %" if metric["name"] == "accuracy" else f"{value:.3f}"
+    return _shown(value, metric["name"])
+
+
+def _shown(value: float, name: str) -> str:
+    return f"{100 * value:.1f} %" if name in SHARES else f"{value:.3f}"
 
 
 def _chosen(outcome: Mapping[str, Any]) -> str:
