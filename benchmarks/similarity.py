@@ -147,7 +147,7 @@ def head(result: dict[str, Any]) -> list[str]:
 
 def checks(result: dict[str, Any]) -> list[str]:
     """What was seen of correctness, as Markdown."""
-    lines: list[str] = []
+    lines = ["In bold what is off by more than 1% or not finite.", ""]
     for title, some in (("Precision", PRECISION), ("Where it gets hard", EDGES)):
         lines += [f"**{title}**", "", *cells_table(some, result["correctness"]), ""]
         lines += [*(f"- *{check.name}*: {check.how}" for check in some), ""]
@@ -156,7 +156,6 @@ def checks(result: dict[str, Any]) -> list[str]:
     if result["absent"]:
         lines += ["", "**Not run**", "", "| package | why |", "| --- | --- |"]
         lines += [f"| {name} | {reason} |" for name, reason in result["absent"].items()]
-        lines += ["", "`benchmarks/similarity_peers.py` says how to install them."]
     return lines
 
 
@@ -185,7 +184,7 @@ def main() -> None:
     result["checks"] = {check.name: check.how for check in (*PRECISION, *EDGES)}
     result["correctness"] = cells((*PRECISION, *EDGES), present, options.device)
     result["findings"] = [asdict(finding) for finding in findings({peer.peer.package for peer in present})]
-    result["absent"] = {peer.peer.name: peer.reason for peer in found if isinstance(peer, Absent)}
+    result["absent"] = {peer.peer.package: peer.reason for peer in found if isinstance(peer, Absent)}
     print("\n".join(checks(result)))
     if options.out is not None:
         speed = [line for table in tables for line in speed_table(table)]

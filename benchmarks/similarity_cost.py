@@ -111,7 +111,7 @@ def extra_bytes(candidate: Candidate, case: Case) -> int | None:
     if not sys.platform.startswith("linux"):
         return None
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["similarity_cost"])
+    context.set_forkserver_preload(["torch", "theseus_fx.similarity"])
     receiver, sender = context.Pipe(duplex=False)
     sent = (sender, candidate.name, candidate.compiled, case, torch.get_num_threads())
     process = context.Process(target=_send_peak, args=sent)

@@ -37,6 +37,8 @@ class Peer:
 
     package: str
     """Its name on the package index."""
+    release: str
+    """The version that it was tried with."""
     call: str
     """What is called."""
     unbiased: bool
@@ -64,6 +66,7 @@ class Absent:
 
     peer: Peer
     reason: str
+    """One line, with what would install it where it is not."""
 
 
 def load(peer: Peer) -> Installed | Absent:
@@ -71,7 +74,7 @@ def load(peer: Peer) -> Installed | Absent:
     try:
         version = metadata.version(peer.package)
     except metadata.PackageNotFoundError:
-        return Absent(peer=peer, reason="not installed")
+        return Absent(peer=peer, reason=f"not installed: `pip install {peer.package}=={peer.release}`")
     try:
         with quiet():
             return Installed(peer=peer, version=version, cka=peer.load())
@@ -237,30 +240,74 @@ def _deep_reps() -> Similarity:
 
 
 PEERS = (
-    Peer(package="ckatorch", call="cka_base(method='hsic')", unbiased=False, load=_ckatorch_hsic),
-    Peer(package="ckatorch", call="cka_base", unbiased=False, load=_ckatorch_norm),
-    Peer(package="ckatorch", call="cka_batch", unbiased=True, load=_ckatorch_batch),
-    Peer(package="pytorch-cka", call="cka_from_features", unbiased=True, load=_pytorch_cka),
+    Peer(
+        package="ckatorch",
+        release="1.0.3",
+        call="cka_base(method='hsic')",
+        unbiased=False,
+        load=_ckatorch_hsic,
+    ),
+    Peer(package="ckatorch", release="1.0.3", call="cka_base", unbiased=False, load=_ckatorch_norm),
+    Peer(package="ckatorch", release="1.0.3", call="cka_batch", unbiased=True, load=_ckatorch_batch),
+    Peer(package="pytorch-cka", release="1.1.3", call="cka_from_features", unbiased=True, load=_pytorch_cka),
     Peer(
         package="pytorch-cka",
+        release="1.1.3",
         call="compute_cka",
         unbiased=True,
         load=of_batches(pytorch_cka_layers),
     ),
-    Peer(package="latentis", call="linear_cka", unbiased=False, load=_latentis),
-    Peer(package="zynthe", call="centered_kernel_alignment", unbiased=False, load=_zynthe),
+    Peer(package="latentis", release="0.0.8", call="linear_cka", unbiased=False, load=_latentis),
+    Peer(package="zynthe", release="0.2.6", call="centered_kernel_alignment", unbiased=False, load=_zynthe),
     Peer(
         package="cka-pytorch",
+        release="1.1.3",
         call="CKACalculator",
         unbiased=True,
         load=of_batches(cka_pytorch_layers),
     ),
-    Peer(package="torch-cka", call="CKA.compare", unbiased=True, load=of_batches(torch_cka_layers)),
-    Peer(package="simtorch", call="CKA.compute", unbiased=False, load=of_batches(simtorch_layers)),
-    Peer(package="repralign", call="linear_cka", unbiased=False, load=_repralign),
-    Peer(package="cka-analyzer", call="linear_cka", unbiased=False, load=_cka_analyzer),
-    Peer(package="repsim", call="cka(estimator='gretton')", unbiased=False, load=partial(_repsim, "gretton")),
-    Peer(package="repsim", call="cka(estimator='song')", unbiased=True, load=partial(_repsim, "song")),
-    Peer(package="rsatoolbox", call="compare(method='cosine_cov')", unbiased=False, load=_rsatoolbox),
-    Peer(package="deep-reps", call="centered_kernel_alignment", unbiased=False, load=_deep_reps),
+    Peer(
+        package="torch-cka",
+        release="0.21",
+        call="CKA.compare",
+        unbiased=True,
+        load=of_batches(torch_cka_layers),
+    ),
+    Peer(
+        package="simtorch",
+        release="0.2.1",
+        call="CKA.compute",
+        unbiased=False,
+        load=of_batches(simtorch_layers),
+    ),
+    Peer(package="repralign", release="0.1.1", call="linear_cka", unbiased=False, load=_repralign),
+    Peer(package="cka-analyzer", release="0.1.2", call="linear_cka", unbiased=False, load=_cka_analyzer),
+    Peer(
+        package="repsim",
+        release="0.1.5",
+        call="cka(estimator='gretton')",
+        unbiased=False,
+        load=partial(_repsim, "gretton"),
+    ),
+    Peer(
+        package="repsim",
+        release="0.1.5",
+        call="cka(estimator='song')",
+        unbiased=True,
+        load=partial(_repsim, "song"),
+    ),
+    Peer(
+        package="rsatoolbox",
+        release="0.3.2",
+        call="compare(method='cosine_cov')",
+        unbiased=False,
+        load=_rsatoolbox,
+    ),
+    Peer(
+        package="deep-reps",
+        release="0.0.6",
+        call="centered_kernel_alignment",
+        unbiased=False,
+        load=_deep_reps,
+    ),
 )
