@@ -3,10 +3,11 @@
     python benchmarks/similarity.py --device cpu
 
 One process. Every candidate computes 1 - CKA of the same unit rows with its gradient, in turn with the
-others; the median of its time through ours of the same round is its ratio. Peers need not normalise the
-rows, the literal formula and ours do. Extra memory is the peak beyond both activations, in sizes of the
-target's (`similarity_cost.extra_bytes`); the floor is what the machine's measured bandwidth and rate of
-products allow (`similarity_cost.Machine`). A second part runs each implementation where they go wrong
+others; the median of its time through ours of the same round is its ratio. Ours and the literal formula
+normalise the rows. Peers do not: they are timed with torch's `normalize` before them, as the same loss
+needs, and alone. Extra memory is the peak beyond both activations, in sizes of the target's
+(`similarity_cost.extra_bytes`); the floor is what the machine's measured bandwidth and rate of products
+allow (`similarity_cost.Machine`). A second part runs each implementation where they go wrong
 (`similarity_correctness`, `similarity_findings`). Peers are optional; `similarity_peers` says how to install
 them. Writes `benchmarks/results/similarity.json` and `.md`, on CUDA `similarity_cuda`; `--quick` writes only
 where `--out` says.
@@ -38,8 +39,8 @@ QUICK = ((32, 1024), (64, 4096))
 SPEED = """1 - CKA and its gradient, medians of alternating rounds; *of ours* is the median ratio within a
 round. Extra memory counts the gradient, which is 1. The floor is the sum over the passes of the longer of
 memory traffic at {bandwidth:.3g} GB/s and products at {rates}, both measured; a product has all of its 2 b² d
-operations, though a Gram, symmetric, could do with half, so that more than 100% is possible. Peers get unit
-rows, and those that estimate with the unbiased HSIC are timed all the same."""
+operations, though a Gram, symmetric, could do with half, so that more than 100% is possible. Peers do not
+normalise rows: torch's `normalize` stands before them, except where they are *alone*."""
 COMPILED_AT = 200704
 """The width at which torch.compile is tried: each size would be compiled anew."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from similarity_peers import PEERS, Installed, load
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from theseus_fx.similarity import GuideGram, cka_loss, ucka_loss
 
@@ -31,7 +32,7 @@ class Candidate:
 
 def literal(a: Tensor, b: Tensor) -> Tensor:
     """1 - CKA as the paper writes it (eq. 3 to 7): unit rows, two Grams, two centrings, three HSICs."""
-    return 1 - biased_cka(torch.nn.functional.normalize(a), torch.nn.functional.normalize(b))
+    return 1 - biased_cka(normalize(a), normalize(b))
 
 
 def biased_cka(a: Tensor, b: Tensor) -> Tensor:
@@ -72,11 +73,13 @@ def candidates(device: str, *, compiled: bool, peers: bool) -> list[Candidate]:
 
 
 def trained_peers() -> Iterator[Candidate]:
-    """The installed peers whose CKA has a gradient."""
+    """The installed peers whose CKA has a gradient: as the same loss, of normalised rows, and alone."""
     for peer in PEERS:
         found = load(peer)
         if isinstance(found, Installed) and has_gradient(found):
-            yield Candidate(name=peer.name, loss=_loss_of(found))
+            name = f"{peer.name}, unbiased" if peer.unbiased else peer.name
+            yield Candidate(name=name, loss=_normalised(_loss_of(found)))
+            yield Candidate(name=f"{name}, alone", loss=_loss_of(found))
 
 
 def has_gradient(peer: Installed) -> bool:
@@ -88,6 +91,10 @@ def has_gradient(peer: Installed) -> bool:
 
 def _loss_of(peer: Installed) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda a, b: 1 - peer.cka(a, b)
+
+
+def _normalised(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda a, b: loss(normalize(a), normalize(b))
 
 
 def _compiled(name: str, loss: Callable[[Tensor, Tensor], Tensor]) -> Candidate:
