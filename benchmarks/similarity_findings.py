@@ -13,6 +13,7 @@ from similarity_peers import (
     OfLayers,
     Taps,
     cka_pytorch_layers,
+    of_batches,
     pytorch_cka_layers,
     quiet,
     simtorch_layers,
@@ -90,6 +91,25 @@ def _simtorch_flag() -> str:
     return f"{value:.4f}; biased is {biased:.4f}, unbiased {unbiased:.4f}"
 
 
+def _repsim_song() -> str:
+    import repsim
+
+    a, b = (x.double() for x in activations("cpu"))
+    value = repsim.cka([a.numpy(), b.numpy()], kernel_type="linear", estimator="song")[0, 1]
+    across = repsim.hsic([a.numpy(), b.numpy()], kernel_type="linear", estimator="song")[0, 1]
+    biased = repsim.hsic([a.numpy(), b.numpy()], kernel_type="linear", estimator="gretton")
+    mixed = across / (biased[0, 0] * biased[1, 1]) ** 0.5
+    right = unbiased_cka(a, b)
+    return f"{value:.4f}; unbiased is {right:.4f}, its unbiased HSIC over its biased norms {mixed:.4f}"
+
+
+def _cka_pytorch_scale() -> str:
+    a, b = activations("cpu")
+    compare = of_batches(cka_pytorch_layers)()
+    values = [f"{float(compare(scale * a, scale * b)):.4f}" for scale in (1, 10, 100)]
+    return f"{', '.join(values)}; unbiased is {unbiased_cka(a.double(), b.double()):.4f}"
+
+
 def _own_diagonal(load: Callable[[], OfLayers]) -> Callable[[], str]:
     def run() -> str:
         a, b = activations("cpu")
@@ -122,6 +142,8 @@ FINDINGS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("ckatorch", "`cka_base(unbiased=True, method='hsic')`", _ckatorch_flag),
     ("ckatorch", "`CKA` of layers with outputs (b, d)", _ckatorch_layers),
     ("simtorch", "`CKA(unbiased=True)`", _simtorch_flag),
+    ("repsim", "`cka(kernel_type='linear', estimator='song')`", _repsim_song),
+    ("cka-pytorch", "rows of norm 1, 10 and 100, `epsilon` of 1e-4 in the root as is", _cka_pytorch_scale),
     ("simtorch", DIAGONAL, _own_diagonal(simtorch_layers)),
     ("torch-cka", DIAGONAL, _own_diagonal(torch_cka_layers)),
     ("pytorch-cka", DIAGONAL, _own_diagonal(pytorch_cka_layers)),
