@@ -318,7 +318,9 @@ EDGES = (
     Check(
         name="lost", how="pairs of unrelated batches, b = 64, with a gradient of exactly 0", run=_unrelated
     ),
-    Check(name="bfloat16", how="relative error of the CKA for such activations", run=_bfloat16),
+    Check(
+        name="bfloat16", how="relative error of the CKA for such activations; numpy knows none", run=_bfloat16
+    ),
     Check(name="float16", how="the same", run=_float16),
     Check(name="autocast", how="the same for float32 activations under bfloat16 autocast", run=_autocast),
     Check(name="NaN", how="one NaN among the activations", run=_not_a_number),

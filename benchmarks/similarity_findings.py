@@ -48,12 +48,13 @@ def findings(packages: Collection[str]) -> list[Finding]:
 
 def _second_derivative() -> str:
     a, b = activations("cpu")
-    (gradient,) = torch.autograd.grad(cka_loss(x := a.clone().requires_grad_(), b), x, create_graph=True)
+    x = a.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(cka_loss(x, b), x, create_graph=True)
     try:
-        gradient.sum().backward()
+        (gradient.square().sum() + x.sum()).backward()
     except RAISED as error:
         return first_line(error)
-    return "computed"
+    return "nothing is raised, and it is missing" if (x.grad == 1).all() else "there"
 
 
 def _gradient_to_guide() -> str:
@@ -138,7 +139,7 @@ IN_PLACE = "CKA of layers whose output goes through a ReLU"
 DIAGONAL = "CKA of two layers of a model with themselves, one batch"
 FINDINGS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("ours", "gradient to the second argument", _gradient_to_guide),
-    ("ours", "second derivative", _second_derivative),
+    ("ours", "square of the gradient as a second term of a loss", _second_derivative),
     ("ckatorch", "`cka_base(unbiased=True, method='hsic')`", _ckatorch_flag),
     ("ckatorch", "`CKA` of layers with outputs (b, d)", _ckatorch_layers),
     ("simtorch", "`CKA(unbiased=True)`", _simtorch_flag),
