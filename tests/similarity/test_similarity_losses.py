@@ -209,12 +209,15 @@ def test_keeps_the_features_and_one_small_matrix_for_backward(loss: LossOf) -> N
     assert sorted(x.numel() for x in kept) == [64, 8000]
 
 
-def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
-    a, weight = normal(8, 4).requires_grad_(), torch.tensor(2.0, requires_grad=True)
-    loss = weight * cka_loss(a, normal(8, 4, seed=1))
-    (gradient,) = torch.autograd.grad(loss, a, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+@pytest.mark.parametrize("weight", [None, torch.tensor(2.0, requires_grad=True)])
+def test_a_second_derivative_is_refused_rather_than_left_out(weight: Tensor | None) -> None:
+    a = normal(8, 4).requires_grad_()
+    loss = cka_loss(a, normal(8, 4, seed=1))
+    (gradient,) = torch.autograd.grad(loss if weight is None else weight * loss, a, create_graph=True)
+    _, expected = value_and_gradient(cka_loss, a, normal(8, 4, seed=1))
+    torch.testing.assert_close(gradient.detach(), expected if weight is None else 2 * expected)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        (gradient.square().sum() + a.square().sum()).backward()
 
 
 @pytest.mark.parametrize("metric", [Cka(), Cka(unbiased=True), Dmnn(k=3), Dmnn(k=3, support="soft")])

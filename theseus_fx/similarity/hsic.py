@@ -42,12 +42,12 @@ class Cka:
         k, k_norm = self._unit(target, constant[0])
         lh, l_norm = self._unit(guide, constant[1])
         difference = k - lh
-        both_vary = ((k_norm != 0) & (l_norm != 0))[..., 0, 0]
+        constant_side = (k_norm == 0) | (l_norm == 0)
         unequal = 1.0 + 0.0 * (k_norm + l_norm)[..., 0, 0]  # 1, or NaN where a side has one
-        loss = torch.where(both_vary, difference.square().sum((-2, -1)) / 2, unequal)
+        loss = torch.where(constant_side[..., 0, 0], unequal, difference.square().sum((-2, -1)) / 2)
         radial = (difference * k).sum((-2, -1), keepdim=True)
-        g = self._centre(difference - radial * k) / torch.where(k_norm == 0, 1.0, k_norm)
-        return loss, torch.where(both_vary[..., None, None], g, 0.0)
+        g = self._centre(difference - radial * k) / k_norm
+        return loss, g.masked_fill(constant_side, 0.0)
 
     def products(self, k: Tensor, m: Tensor, constant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """HSIC(K, L), HSIC(K, K) and HSIC(L, L), up to a factor that depends on b alone; arguments as
@@ -61,8 +61,8 @@ class Cka:
         """Centred and scaled to norm 1, and the norm before that; all zero where the Gram is constant."""
         centred = self._centre(gram)
         norm = torch.linalg.vector_norm(centred, dim=(-2, -1), keepdim=True)
-        norm = torch.where(norm <= constant * gram.shape[-1], 0.0, norm)
-        return torch.where(norm == 0, 0.0, centred / torch.where(norm == 0, 1.0, norm)), norm
+        norm = norm.masked_fill(norm <= constant * gram.shape[-1], 0.0)
+        return (centred / norm).masked_fill(norm == 0, 0.0), norm
 
     def _centre(self, k: Tensor) -> Tensor:
         return u_centred(k) if self.unbiased else centred(k)

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from theseus_fx.similarity.dmnn import Dmnn, Kind, Support
 from theseus_fx.similarity.gram import gram, times_rows
@@ -143,18 +142,36 @@ class _TapLosses(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable  # torch's stub of it makes `ctx` positional
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grads: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         weights, *flats = ctx.saved_tensors
         scaled = grads[0][:, None, None] * weights
-        wanted = ctx.needs_input_grad[4:]
-        products = [
-            times_rows(w, flat) if wants else None
-            for w, flat, wants in zip(scaled, flats, wanted, strict=True)
-        ]
-        return None, None, None, None, *products
+        pairs = zip(scaled, flats, ctx.needs_input_grad[4:], strict=True)
+        return None, None, None, None, *(_gradient(w, x) if wanted else None for w, x, wanted in pairs)
+
+
+def _gradient(w: Tensor, flat: Tensor) -> Tensor:
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return times_rows(w, flat)
+    product: Tensor = _RefusesDerivatives.apply(w, flat)  # somebody asked for a graph of the gradient
+    return product
+
+
+class _RefusesDerivatives(torch.autograd.Function):
+    """W A as a function of A that cannot be differentiated: W depends on A too, and what that adds is not
+    here.
+
+    torch's `once_differentiable` lets such a term fall silently out of a sum where the loss is differentiated
+    by itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, flat: Tensor) -> Tensor:
+        del ctx
+        return times_rows(w, flat)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise RuntimeError("a similarity has no second derivative here")
 
 
 def _prepared(guides: Sequence[Tensor | GuideGram], reduce: Reduce | None) -> list[GuideGram]:

@@ -30,8 +30,7 @@ def unit_gram(k: Tensor) -> tuple[Tensor, Tensor]:
         U (..., b, b) and s (..., b), 1 over the norm of each row; a row of zeros stays zero: its s is 0.
     """
     square = k.diagonal(dim1=-2, dim2=-1)
-    alive = square != 0
-    scale = torch.where(alive, torch.where(alive, square, 1.0).rsqrt(), 0.0)
+    scale = square.rsqrt().masked_fill(square == 0, 0.0)
     return scale[..., :, None] * k * scale[..., None, :], scale
 
 
