@@ -7,7 +7,7 @@ from theseus_fx.lang.source import Source, Span
 from theseus_fx.lang.spec import Invocation, Value
 
 
-def call(name: str, **keywords: Value) -> Invocation:
+def call(name: str, /, **keywords: Value) -> Invocation:
     """The invocation `NAME(key = value, ...)`, with the span of each value in a text that reads so.
 
     Arguments that are not given have the defaults of the language, and no span.

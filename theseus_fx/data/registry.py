@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from theseus_fx.data import (
     digits,
+    hub_sources,
     imagefolder,
     npz,
     stdlib,
@@ -76,6 +77,25 @@ SOURCES: Mapping[str, Kind] = MappingProxyType(
             inputs=tokens.declared_inputs,
             classes=tokenizers.declared_vocabulary,
             open=textfile.open_textfile,
+            task="language_modelling",
+        ),
+        "datasets.images": Kind(
+            arguments=(
+                *("name", "size", "channels", "batch", "validation", *_ARRAYS),
+                *("config", "train", "test", "image", "label"),
+            ),
+            inputs=npz.declared_inputs,
+            classes=lambda _: None,
+            open=hub_sources.open_images,
+        ),
+        "datasets.text": Kind(
+            arguments=(
+                *("name", "tokenizer", "length", "batch", "at_most"),
+                *("config", "train", "validation", "test", "text"),
+            ),
+            inputs=tokens.declared_inputs,
+            classes=tokenizers.declared_vocabulary,
+            open=hub_sources.open_text,
             task="language_modelling",
         ),
         "stdlib": Kind(

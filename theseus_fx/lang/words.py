@@ -202,6 +202,33 @@ SOURCES: Mapping[str, Signature] = {
             Argument("test", "share", 0.05),
         )
     ),
+    "datasets.images": Signature(
+        (
+            Argument("name", "path", required=True),
+            Argument("size", "int", required=True),
+            Argument("channels", "int", 3),
+            Argument("batch", "int", 128),
+            Argument("validation", "share", 0.1),
+            *_ARRAYS,
+            Argument("config", "optional text", None),
+            Argument("train", "text", "train"),
+            Argument("test", "text", "test"),
+            Argument("image", "text", "image"),
+            Argument("label", "text", "label"),
+        )
+    ),
+    "datasets.text": Signature(
+        (
+            Argument("name", "path", required=True),
+            *_TOKENS,
+            Argument("at_most", "optional int", None),
+            Argument("config", "optional text", None),
+            Argument("train", "text", "train"),
+            Argument("validation", "text", "validation"),
+            Argument("test", "text", "test"),
+            Argument("text", "text", "text"),
+        )
+    ),
     "stdlib": Signature(
         (
             Argument("tokenizer", "text", "bytes"),
