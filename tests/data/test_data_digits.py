@@ -19,8 +19,8 @@ from theseus_fx.lang.diagnostics import Rejected
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def opened(canvas: int = 16, placements: int = 1, batch: int = 128) -> DigitsSource:
-    return open_digits(call("digits", canvas=canvas, placements=placements, batch=batch))
+def opened(canvas: int = 16, placements: int = 1, batch: int = 128, channels: int = 1) -> DigitsSource:
+    return open_digits(call("digits", canvas=canvas, placements=placements, batch=batch, channels=channels))
 
 
 def test_sizes_and_shapes() -> None:
@@ -32,6 +32,15 @@ def test_sizes_and_shapes() -> None:
     assert batch.inputs[0].shape == (128, 1, 16, 16)
     assert batch.inputs[0].dtype == torch.float32
     assert batch.labels.dtype == torch.int64
+
+
+def test_channels_are_equal_and_standardised_alike() -> None:
+    grey, coloured = opened(batch=4), opened(batch=4, channels=3)
+    assert coloured.inputs[0].shape == ("batch", 3, 16, 16)
+    (one,), (three,) = grey.train_batch(0, seed=0).inputs, coloured.train_batch(0, seed=0).inputs
+    assert torch.equal(three, one.expand(-1, 3, -1, -1))
+    (one,), (three,) = (next(source.unlabelled(1300, seed=0)) for source in (grey, coloured))
+    assert torch.equal(three, one.expand(-1, 3, -1, -1))
 
 
 def test_splits_share_no_image_and_are_stratified() -> None:
@@ -142,6 +151,7 @@ def test_the_fingerprint_tells_data_sets_apart_and_ignores_the_batch() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"channels": 0}, "`channels` of `digits` is at least 1, not 0"),
         ({"canvas": 7}, "`canvas` of `digits` is at least 8, not 7"),
         ({"placements": 0}, "`placements` of `digits` is at least 1, not 0"),
         ({"batch": 0}, "`batch` of `digits` is at least 1, not 0"),

@@ -51,7 +51,7 @@ ONE = [
     ("param rank = 4", "param rank = 4 steps", "THX204", "steps", "leave the unit out"),
     # arguments
     ("canvas = 8", "canvass = 8", "THX205", "canvass", "did you mean `canvas`?"),
-    ("canvas = 8, batch = 64", "8, 1, 64, none, 3", "THX205", "3", "it is `digits(canvas = 16"),
+    ("canvas = 8, batch = 64", "8, 1, 64, none, 1, 3", "THX205", "3", "it is `digits(canvas = 16"),
     ("classification(classes = 10)", "classification", "THX205", "classification", "(classes)`"),
     ("choose(1e-3, 3e-3)", "choose()", "THX205", "choose()", "write `choose(3e-4"),
     ("choose(1e-3, 3e-3)", "choose(a = 1e-3)", "THX205", "a", ""),
@@ -159,7 +159,7 @@ def test_the_tiny_spec_is_right() -> None:
         LossTerm(kind="cross_entropy", weight=0.5), LossTerm(kind="distill", weight=0.5, temperature=2.0),
     )  # fmt: skip
     assert spec.data is not None
-    assert spec.data.keywords == {"canvas": 8, "placements": 1, "batch": 64, "augment": None}
+    assert spec.data.keywords == {"canvas": 8, "channels": 1, "placements": 1, "batch": 64, "augment": None}
     assert spec.recalibrate[0].span.text == "BatchNorm2d"
     assert spec.compare is not None
     assert spec.compare.span.text == "naive, random_start"

@@ -32,7 +32,7 @@ class DigitsSource(ArraySource):
     """The digits as a data source; its training images can be placed anew without end."""
 
     originals: Tensor
-    """The training images before placement, (1197, 1, 8, 8) float32."""
+    """The training images before placement, (1197, channels, 8, 8) float32."""
     placements: int
     """Placements of each training image that are part of the data set."""
 
@@ -58,24 +58,26 @@ class DigitsSource(ArraySource):
 
 
 def declared_inputs(invocation: Invocation) -> tuple[InputSpec, ...]:
-    """One grey image, batch x 1 x canvas x canvas; `Rejected` THX208 for a canvas below 8."""
+    """One grey image, batch x channels x canvas x canvas; `Rejected` THX208 for a canvas below 8."""
     canvas = positive(invocation, "canvas", least=SIDE)
-    return (InputSpec(name="image", dtype=torch.float32, shape=("batch", 1, canvas, canvas)),)
+    channels = positive(invocation, "channels")
+    return (InputSpec(name="image", dtype=torch.float32, shape=("batch", channels, canvas, canvas)),)
 
 
 def open_digits(invocation: Invocation) -> DigitsSource:
-    """`digits(canvas, placements, batch, augment)`: 1,197 training, 240 validation and 360 test images.
+    """`digits(canvas, placements, batch, augment, channels)`: 1,197 training, 240 validation and 360 test images.
 
     The 1,797 images of 8 x 8 are split by class with a fixed seed and put at random places of a black
     canvas; split and places are the data set's own and do not depend on the seed of a run, so that two
     runs see the same data. A training image has `placements` places (a larger number keeps the places of
-    a smaller one), validation and test images have five each. Pixels are standardised by mean and
+    a smaller one), validation and test images have five each. All channels are equal. Pixels are standardised by mean and
     deviation of the training canvases, which the places do not change.
 
     Raises `Rejected` THX208 for arguments out of range.
     """
     inputs = declared_inputs(invocation)
     canvas = positive(invocation, "canvas", least=SIDE)
+    channels = positive(invocation, "channels")
     placements = positive(invocation, "placements")
     batch = check_batch(invocation, TRAINING * placements)
     # Imported here: scikit-learn takes a second to import, and declaring the inputs does without.
@@ -83,6 +85,7 @@ def open_digits(invocation: Invocation) -> DigitsSource:
 
     loaded: Any = load_digits()
     pixels = torch.from_numpy(loaded.images).float()[:, None]  # (1797, 1, 8, 8), 0 to 16
+    pixels = pixels.expand(-1, channels, -1, -1)
     labels = torch.from_numpy(loaded.target).long()
     if len(labels) != TRAINING + VALIDATION + TEST:
         message = f"scikit-learn's digits are {len(labels)} images, not {TRAINING + VALIDATION + TEST}"
@@ -105,8 +108,8 @@ def open_digits(invocation: Invocation) -> DigitsSource:
         classes=CLASSES,
         inputs=inputs,
         splits=splits,
-        mean=mean.float()[None],
-        deviation=deviation.float()[None],
+        mean=mean.float().repeat(channels),
+        deviation=deviation.float().repeat(channels),
         originals=pixels[train],
         placements=placements,
         augment=augmentation(invocation),
@@ -117,13 +120,14 @@ def open_digits(invocation: Invocation) -> DigitsSource:
 
 
 def placed(images: Tensor, canvas: int, split: str, number: int) -> Tensor:
-    """Placement `number` (from 0) of every image of a split: (n, 1, 8, 8) -> (n, 1, canvas, canvas)."""
+    """Placement `number` (from 0) of every image of a split: (n, c, 8, 8) -> (n, c, canvas, canvas)."""
     spare = canvas - SIDE + 1
     corners = torch.randint(spare, (len(images), 2), generator=generator("digits", split, number, canvas))
     rows = corners[:, 0, None] + torch.arange(SIDE)  # (n, 8)
     columns = corners[:, 1, None] + torch.arange(SIDE)
-    out = images.new_zeros(len(images), 1, canvas, canvas)
-    out[torch.arange(len(images))[:, None, None], 0, rows[:, :, None], columns[:, None, :]] = images[:, 0]
+    out = images.new_zeros(*images.shape[:2], canvas, canvas)
+    every = torch.arange(len(images))[:, None, None]
+    out[every, :, rows[:, :, None], columns[:, None, :]] = images.permute(0, 2, 3, 1)  # (n, 8, 8, c)
     return out
 
 

@@ -52,7 +52,7 @@ _ARRAYS = ("at_most", "mean", "std", "augment")
 SOURCES: Mapping[str, Kind] = MappingProxyType(
     {
         "digits": Kind(
-            arguments=("canvas", "placements", "batch", "augment"),
+            arguments=("canvas", "placements", "batch", "augment", "channels"),
             inputs=digits.declared_inputs,
             classes=lambda _: digits.CLASSES,
             open=_open_digits,

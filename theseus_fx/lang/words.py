@@ -166,6 +166,7 @@ SOURCES: Mapping[str, Signature] = {
             Argument("placements", "int", 1),
             Argument("batch", "int", 128),
             _AUGMENT,
+            Argument("channels", "int", 1),
         )
     ),
     "imagefolder": Signature(
