@@ -52,7 +52,7 @@ ONE = [
     # arguments
     ("canvas = 8", "canvass = 8", "THX205", "canvass", "did you mean `canvas`?"),
     ("canvas = 8, batch = 64", "8, 1, 64, none, 1, 3", "THX205", "3", "it is `digits(canvas = 16"),
-    ("classification(classes = 10)", "classification", "THX205", "classification", "(classes)`"),
+    ("classification(classes = 10)", "classification", "THX205", "classification", "(classes, metric = "),
     ("choose(1e-3, 3e-3)", "choose()", "THX205", "choose()", "write `choose(3e-4"),
     ("choose(1e-3, 3e-3)", "choose(a = 1e-3)", "THX205", "a", ""),
     ("0.5 * cross_entropy", "0.5 * cross_entropy(1)", "THX205", "cross_entropy(1)", ""),

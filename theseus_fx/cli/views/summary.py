@@ -21,7 +21,7 @@ SHARES = ("accuracy", "top5")
 
 
 def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Guide, converted model and baselines, one a row, and what was chosen on validation."""
+    """Guide, converted model and baselines, one a row, what was chosen on validation, and other metrics."""
     metric = summary["metric"]
     arrow = "higher is better" if metric["direction"] == "higher" else "lower is better"
     table = Table(
@@ -34,9 +34,6 @@ def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
     )
     table.add_column("")
     table.add_column(f"{metric['name']} ({metric['split']})", justify="right")
-    others = [name for name in summary["guide"]["details"] if name != metric["name"]]
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
     for name in ("parameters", "FLOPs a sample", "steps", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("chosen on validation")
@@ -47,6 +44,8 @@ def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
     for name, outcome in summary["baselines"].items():
         table.add_row(NAMES.get(name, name), *_row(outcome, metric), _chosen(outcome))
     yield table
+    if (others := _others(summary)) is not None:
+        yield others
     if norm := summary["converted"]["batchnorm"]:
         yield Text(
             f"recalibrating BatchNorm took the converted model from {_value(norm['before'], metric)} to "
@@ -57,16 +56,31 @@ def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
     )
 
 
-def _row(outcome: Mapping[str, Any], metric: Mapping[str, Any]) -> tuple[str, ...]:
-    details = outcome["details"]
+def _row(outcome: Mapping[str, Any], metric: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     return (
         _value(outcome["value"], metric),
-        *(_shown(value, name) for name, value in details.items() if name != metric["name"]),
         count(outcome["parameters"]),
         flops(outcome["flops"]),
         f"{outcome['steps']:,}",
         seconds(outcome["seconds"]),
     )
+
+
+def _others(summary: Mapping[str, Any]) -> Table | None:
+    """The metrics that do not judge, in a table of their own: the first one has no room for them."""
+    metric = summary["metric"]
+    names = [name for name in summary["guide"]["details"] if name != metric["name"]]
+    if not names:
+        return None
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(f"also on {metric['split']}", header_style="dim")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    rows = {"guide": summary["guide"], "converted": summary["converted"], **summary["baselines"]}
+    for name, outcome in rows.items():
+        values = (_shown(outcome["details"][other], other) for other in names)
+        table.add_row(NAMES.get(name, name), *values, style="bold" if name == "converted" else "")
+    return table
 
 
 def _value(value: float, metric: Mapping[str, Any]) -> str:
