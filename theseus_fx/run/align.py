@@ -18,10 +18,12 @@ from theseus_fx.data.source import Split
 from theseus_fx.graph.program import StageProgram, stage_program
 from theseus_fx.planning.plan import Stage
 from theseus_fx.run.job import Job
+from theseus_fx.run.rates import steps_of
+from theseus_fx.run.recorder import StepOutcome
 from theseus_fx.run.samples import LEAST
 from theseus_fx.run.session import Stopwatch, Unit
 from theseus_fx.run.start import fitted_start, random_start
-from theseus_fx.run.training import Phase, PhaseState, StepOutcome, rate_schedule, steps_of, train
+from theseus_fx.run.training import Phase, PhaseState, train
 from theseus_fx.similarity import Cka, Reading, read, tap_losses
 
 Parts = dict[str, nn.Module]
@@ -64,7 +66,7 @@ def align(
         if fresh:
             for name in stage.introduces:
                 parts[name] = _introduce(job, stage, name, parts, start)
-        state = PhaseState() if fresh else PhaseState(step=kept["step"], optimizer=kept["optimizer"])
+        state = PhaseState() if fresh else PhaseState(**kept["phase"])
         before = _before(job, stage, parts) if fresh else kept["before"]
         keep = _Keeper(unit, stage, parts, records, before, watch)
         if fresh:
@@ -119,9 +121,9 @@ def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Pha
         record={"phase": "align", "stage": stage.number},
         parameters=_trained(stage, parts),
         steps=steps,
-        rate=rate_schedule(settings.lr, peak, steps=steps, steps_per_epoch=per_epoch),
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
+        settings=settings,
+        peak=peak,
+        steps_per_epoch=per_epoch,
         step_loss=step_loss,
     )
 
@@ -214,8 +216,7 @@ class _Keeper:
             number,
             {
                 "stage": self.stage.number,
-                "step": state.step,
-                "optimizer": state.optimizer,
+                "phase": state.kept(),
                 "parts": {name: module.state_dict() for name, module in self.parts.items()},
                 "records": self.records,
                 "before": dict(self.before),

@@ -12,8 +12,9 @@ from theseus_fx.data.source import Split
 from theseus_fx.lang.spec import Training
 from theseus_fx.run.job import Job, logits_of
 from theseus_fx.run.recalibrate import recalibrate
+from theseus_fx.run.recorder import StepOutcome
 from theseus_fx.run.session import Stopwatch, Unit
-from theseus_fx.run.training import Phase, PhaseState, StepOutcome, rate_schedule, train
+from theseus_fx.run.training import Phase, PhaseState, train
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +69,14 @@ def finetune(
     else:
         batchnorm = kept["batchnorm"]
         _load(model, kept["model"])
-        state = PhaseState(step=kept["step"], optimizer=kept["optimizer"])
+        state = PhaseState(**kept["phase"])
 
     def keep(at: PhaseState) -> None:
         unit.keep(
             at.step,
             {
                 "model": model.state_dict(),
-                "optimizer": at.optimizer,
-                "step": at.step,
+                "phase": at.kept(),
                 "batchnorm": batchnorm,
                 "seconds": watch.seconds,
             },
@@ -111,7 +111,6 @@ def task_phase(
         stream: which batches it sees; phases with the same stream see the same ones.
     """
     model.train().requires_grad_(True)
-    per_epoch = job.source.steps_per_epoch
 
     def step_loss(step: int) -> StepOutcome:
         batch = job.train_batch(step, stream=stream)
@@ -123,9 +122,9 @@ def task_phase(
         record={"phase": "task"},
         parameters=list(model.parameters()),
         steps=steps,
-        rate=rate_schedule(settings.lr, peak, steps=steps, steps_per_epoch=per_epoch),
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
+        settings=settings,
+        peak=peak,
+        steps_per_epoch=job.source.steps_per_epoch,
         step_loss=step_loss,
     )
 

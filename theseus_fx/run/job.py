@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import LossTerm
 from theseus_fx.planning.plan import Plan
 from theseus_fx.run.session import Session
-from theseus_fx.similarity import distillation_loss
+from theseus_fx.similarity import distillation_loss, mse_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +59,22 @@ class Job:
         return convert(self.guide, replacements, conventions=self.plan.conventions).to(self.session.device)
 
     def loss(self, terms: tuple[LossTerm, ...], logits: Tensor, batch: Batch) -> Tensor:
-        """The weighted sum of the task loss and the distillation terms, a scalar."""
+        """The weighted sum of the task loss and of what compares with the guide's logits, a scalar."""
         total = logits.new_zeros(())
+        guide = logits
+        if any(term.kind != "cross_entropy" for term in terms):
+            with torch.no_grad():
+                guide = logits_of(self.guide, *batch.inputs)
         for term in terms:
-            if term.kind == "cross_entropy":
-                value = self.task.loss(logits, batch.labels)
-            else:
-                with torch.no_grad():
-                    guide = logits_of(self.guide, *batch.inputs)
-                value = distillation_loss(logits, guide, term.temperature)
+            match term.kind:
+                case "cross_entropy":
+                    value = self.task.loss(logits, batch.labels)
+                case "distill":
+                    value = distillation_loss(logits, guide, term.temperature)
+                case "mse":
+                    value = mse_loss(logits, guide)
+                case _:
+                    assert_never(term.kind)
             total = total + term.weight * value
         return total
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
 from torch import nn
 
 from theseus_fx.data.source import Split
-from theseus_fx.lang.spec import LearningRate
+from theseus_fx.lang.spec import LearningRate, Training
 from theseus_fx.run.align import Aligned, align, total_steps
 from theseus_fx.run.finetune import Finetuned, finetune
 from theseus_fx.run.job import Job
+from theseus_fx.run.rates import steps_of
 from theseus_fx.run.start import random_start
-from theseus_fx.run.training import steps_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +109,7 @@ def _steps_of_trials(
 def _scheduled_trials(job: Job, name: str, start: Literal["planned", "random"]) -> Iterator[_Trial]:
     alignments = _alignments(job, start)
     rates = _finetune_rates(job) if start == "planned" else _baseline_rates(job)
+    settings = job.plan.finetune if start == "planned" else _baseline_settings(job)
     for (i, stage_rates), (j, rate) in product(enumerate(alignments, 1), enumerate(rates, 1)):
         unit = job.session.unit(f"{name}/align-{i}")
         aligned = align(unit, job, rates=stage_rates, start=start)
@@ -117,7 +118,7 @@ def _scheduled_trials(job: Job, name: str, start: Literal["planned", "random"]) 
             job.session.unit(f"{name}/align-{i}-finetune-{j}"),
             job,
             model,
-            job.plan.finetune,
+            settings,
             rate=rate,
             steps=finetune_steps(job),
             title=f"{name}: fine-tuning, candidate {j} of {len(rates)}",
@@ -138,7 +139,7 @@ def _naive_trials(job: Job, name: str, steps: int) -> Iterator[_Trial]:
             job.session.unit(f"{name}/finetune-{j}"),
             job,
             job.hybrid(parts),
-            job.plan.finetune,
+            _baseline_settings(job),
             rate=rate,
             steps=steps,
             title=f"{name}: candidate {j} of {len(rates)}",
@@ -202,6 +203,14 @@ def _baseline_rates(job: Job) -> tuple[float | None, ...]:
     if compare is not None and compare.lr is not None:
         return compare.lr.candidates
     return tuple(r for r in _finetune_rates(job) if r is not None) or (None,)
+
+
+def _baseline_settings(job: Job) -> Training | None:
+    """Those of `finetune`; a shape of the rate that `compare` writes out takes the place of its own."""
+    compare, settings = job.plan.spec.compare, job.plan.finetune
+    if settings is None or compare is None or compare.lr is None or compare.lr.shape == "constant":
+        return settings
+    return replace(settings, lr=compare.lr)
 
 
 def _rate(rate: float | None) -> str:
