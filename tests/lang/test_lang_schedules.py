@@ -31,14 +31,14 @@ schedule progressive {
   lr = plateau(choose(1e-4, 1e-3), factor = 0.25, patience = 2 epochs, average = 50 steps, min = 1e-7)
   for = until(loss < 0.01, at_most = 100 epochs)
   require cka > 0.85 else extend(2)
-  require mutual_knn(k = 3) >= 0.5
+  require mutual_knn(k = 3) >= 0.5 else keep guide
   stage 2..3 {
     lr = linear(1e-3, warmup = 2 steps)
     for = 5 steps
     metric = ucka
     rows = samples
     optimizer = adam
-    require loss < 0.5 else extend(1)
+    require loss < 0.5 else extend(1) else keep guide
   }
 }
 finetune { lr = cosine(1e-3)  for = 2 epochs  loss = cross_entropy + 0.5 * mse(net) }
@@ -94,6 +94,9 @@ def test_everything_that_a_schedule_can_say() -> None:
         2,
     )
     assert (knn.condition.measure, dict(knn.condition.arguments), knn.extend) == ("mutual_knn", {"k": 3}, 0)
+    assert (cka.keep_guide, knn.keep_guide) == (False, True)
+    assert knn.span is not None
+    assert knn.span.text == "keep guide"
     (stage,) = schedule.stages
     assert stage.lr is not None
     assert (stage.lr.shape, stage.lr.warmup, stage.budget, stage.until) == (
@@ -221,6 +224,7 @@ ONE = [
     ("progressive { require cka > 0.5 else stop }", "THX209", "stop", "`extend`"),
     ("progressive { require cka > 0.5 else extend }", "THX205", "extend", "write `extend(2)`"),
     ("progressive { require cka > 0.5 else extend(0) }", "THX208", "0", "at least 1"),
+    ("progressive { require cka > 0.5 else keep guide else extend(2) }", "THX101", "else", ""),
     ("progressive { require cka > 0.5 require cka > 0.6 }", "THX206", "cka > 0.6", "required twice"),
     ("progressive { requir cka > 0.5 }", "THX102", "requir", "did you mean `require`?"),
     ("progressive { stage 1 { require cka < 0.5 } }", "THX208", "<", "write `cka > 0.5`"),

@@ -70,7 +70,7 @@ KEYS = {
     "stages.1.guide_inputs": "",
     "stages.1.until": "measure operator level",
     "stages.1.until.measure": "name",
-    "stages.1.require.0": "measure operator level extend",
+    "stages.1.require.0": "measure operator level extend keep_guide",
     "stages.1.lr.plateau": "factor patience average min",
     "stages.1.optimizer": "name momentum",
     "recalibrate.0": "module_class modules over",

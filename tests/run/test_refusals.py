@@ -54,8 +54,6 @@ SCHEDULES = [
     ("progressive { metric = ucka  BASE }", ["ucka"]),
     ("progressive { metric = mse  BASE }", ["mse"]),
     ("progressive { metric = distill  BASE }", ["distill"]),
-    ("progressive { require cka > 0.5  BASE }", ["cka > 0.5"]),
-    ("progressive { BASE  stage 2 { for = until(loss < 1, at_most = 2 steps) } }", ["loss < 1"]),
     ("progressive { BASE  stage 2 { metric = ucka }  stage 3 { metric = ucka } }", ["ucka", "ucka"]),
 ]
 

@@ -54,7 +54,8 @@ of one sample, a multiply-add counts as two.
                     init: [{part, kind: "random" | "copy" | "given", reason}
                     | {part, kind: "fit", samples, metric: "plain" | "logits", ridge: float | null, reason}],
                     one for each part that it introduces;
-                    require: [CONDITION with extend: int, how often `for` may be spent again], its gates;
+                    require: [CONDITION with extend: int, how often `for` may be spent again, and keep_guide:
+                    bool, whether the guide's parts stay after that or a run stops], its gates;
                     guide_share: 0 to 1, of the guide's FLOPs that its taps need; target_share: of the
                     target's | null; trainable_parameters: int
     TAP             part: of a PART, of a PAIR where there is a target | null: the model's output is compared;

@@ -52,7 +52,7 @@ def condition_json(condition: Condition) -> dict[str, Any]:
 
 
 def gate_json(gate: Gate) -> dict[str, Any]:
-    return {**condition_json(gate.condition), "extend": gate.extend}
+    return {**condition_json(gate.condition), "extend": gate.extend, "keep_guide": gate.keep_guide}
 
 
 def rows_json(rows: Rows) -> dict[str, Any]:

@@ -79,10 +79,6 @@ def _of_stage(stage: Stage) -> Iterator[Refusal]:
         yield metric.span, f"`metric = {metric.name}`", f"a run can train on {_names(METRICS)}"
     if settings.rows.kind != "samples":
         yield settings.rows.span, f"`rows = {settings.rows.kind}`", "a run can compare `rows = samples`"
-    if settings.until is not None:
-        yield settings.until.span, "`until`", "a run can train for a fixed budget, such as `for = 30 epochs`"
-    for gate in settings.gates:
-        yield gate.condition.span, "`require`", "leave it out; the similarities of each stage are reported"
     for start in stage.starts:
         if start.start.kind not in STARTS:
             yield start.start.span, f"`init = {start.start.kind}`", "a run can start with `random` and `fit`"

@@ -12,11 +12,14 @@ from torch import nn
 
 from theseus_fx.data.order import stable_seed
 from theseus_fx.lang.spec import Alignment, Training
+from theseus_fx.lang.spec_stages import Condition, Gate
+from theseus_fx.run.measures import HeldOut, Passed, TakeHeldOut, judged
 from theseus_fx.run.optimizers import make_optimizer
 from theseus_fx.run.rates import PlateauRate, rate_schedule, steps_of
 from theseus_fx.run.recorder import Recorder, StepOutcome
 from theseus_fx.run.session import Unit
-from theseus_fx.run.smoothing import WINDOW, Smoothed
+from theseus_fx.run.smoothing import LOOKS, WINDOW, Smoothed
+from theseus_fx.run.stopping import Ending, Until, may_extend
 
 StepLoss = Callable[[int], StepOutcome]
 
@@ -37,6 +40,12 @@ class Phase:
     steps: int
     steps_per_epoch: int
     step_loss: StepLoss
+    until: Condition | None = None
+    """What may end it before its budget is spent."""
+    gates: tuple[Gate, ...] = ()
+    """What it has to reach, or its budget is spent again as often as they allow."""
+    held_out: TakeHeldOut | None = None
+    """What `until` and `gates` measure; needed where they watch a similarity."""
 
 
 @dataclass(slots=True)
@@ -49,13 +58,19 @@ class PhaseState:
     """The average of the loss."""
     plateau: dict[str, Any] | None = None
     """What a rate of the shape `plateau` has seen."""
+    begun: int = 0
+    """The step at which the budget that is being spent began."""
+    extensions: int = 0
+    """How often it was spent before."""
+    early: bool = False
+    """Whether `until` holds."""
 
     def kept(self) -> dict[str, Any]:
         """The fields by name, for a checkpoint; `PhaseState(**kept)` is equal."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def train(unit: Unit, phase: Phase, state: PhaseState, keep: Callable[[PhaseState], None]) -> None:
+def train(unit: Unit, phase: Phase, state: PhaseState, keep: Callable[[PhaseState], None]) -> Ending:
     """Takes the steps of a phase that are not taken yet; a checkpoint stands at the end.
 
     Randomness inside a step (dropout) is seeded from the run's seed, the unit, the phase and the step, so
@@ -67,36 +82,50 @@ def train(unit: Unit, phase: Phase, state: PhaseState, keep: Callable[[PhaseStat
         state: where to begin; updated in place.
         keep: writes a checkpoint of the unit with the state it is given.
 
+    Returns:
+        How it ended, with what its gates say; what follows from that is the caller's affair.
+
     Raises:
         Rejected: THX801 where the loss is not finite.
         Interrupted: where the person asked to stop, after a checkpoint.
     """
     session = unit.session
     descent = _Descent(phase, state)
-    session.observer.begin(phase.title, steps=phase.steps, done=state.step)
     recorder = Recorder(unit, phase.title, phase.record)
     kept_at, kept_step = time.monotonic(), state.step
-    while state.step < phase.steps:
-        torch.manual_seed(stable_seed(session.seed, unit.name, phase.title, state.step))
-        rate = descent.set_rate(state.step)
-        outcome = phase.step_loss(state.step)
-        descent.zero_grad()
-        outcome.loss.backward()  # pyright: ignore[reportUnknownMemberType]
-        descent.step()
-        state.step += 1
-        descent.watch(state.step, outcome)
-        recorder.add(state.step, outcome, rate)
-        late = time.monotonic() - kept_at > session.checkpoint_seconds
-        if session.stop or (late and state.step < phase.steps):
-            recorder.flush()
-            descent.save(state)
-            keep(state)
-            kept_at, kept_step = time.monotonic(), state.step
-            session.heed_stop()
-    recorder.flush()
-    state.optimizer = state.plateau = None
+    while True:
+        end = state.begun + phase.steps
+        session.observer.begin(phase.title, steps=end, done=state.step)
+        while state.step < end and not state.early:
+            torch.manual_seed(stable_seed(session.seed, unit.name, phase.title, state.step))
+            rate = descent.set_rate(state.step - state.begun)
+            outcome = phase.step_loss(state.step)
+            descent.zero_grad()
+            outcome.loss.backward()  # pyright: ignore[reportUnknownMemberType]
+            descent.step()
+            state.step += 1
+            descent.watch(state, outcome)
+            recorder.add(state.step, outcome, rate)
+            late = time.monotonic() - kept_at > session.checkpoint_seconds
+            if session.stop or (late and state.step < end):
+                recorder.flush()
+                descent.save(state)
+                keep(state)
+                kept_at, kept_step = time.monotonic(), state.step
+                session.heed_stop()
+        recorder.flush()
+        gates = descent.judged()
+        missed = [entry for entry in gates if not entry.passed]
+        if not may_extend(missed, state.extensions):
+            break
+        session.observer.say(f"{phase.title}: {'; '.join(map(str, missed))}: its budget is spent again")
+        state.begun, state.early = state.step, False
+        state.extensions += 1
+    descent.save(state)
+    state.optimizer = None  # nothing of the phase is left to do; its gates may be asked again
     if state.step > kept_step:
         keep(state)
+    return Ending(early=state.early, extensions=state.extensions, gates=gates)
 
 
 class _Descent:
@@ -113,8 +142,20 @@ class _Descent:
             settings.optimizer, phase.parameters, lr=phase.peak, weight_decay=settings.weight_decay
         )
         plateau = settings.lr.plateau
-        window = WINDOW if plateau is None else steps_of(plateau.average, phase.steps_per_epoch)
+        window = _window(phase)
         self._smoothed = Smoothed(window)
+        self._gates, self._take = phase.gates, phase.held_out
+        self._until = (
+            None
+            if phase.until is None
+            else Until.of(
+                phase.until,
+                self._held_out,
+                steps=phase.steps,
+                window=window,
+                steps_per_epoch=phase.steps_per_epoch,
+            )
+        )
         self._plateau = (
             None
             if plateau is None
@@ -144,14 +185,33 @@ class _Descent:
             nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._optimizer.step()
 
-    def watch(self, step: int, outcome: StepOutcome) -> None:
-        """Takes in what the step of that 1-based number computed."""
+    def watch(self, state: PhaseState, outcome: StepOutcome) -> None:
+        """Takes in what the last step computed; an extension goes on to its end, whatever `until` says."""
         self._smoothed.add(outcome.loss)
         if self._plateau is not None:
-            self._plateau.look(step, self._smoothed)
+            self._plateau.look(state.step, self._smoothed)
+        if self._until is not None and not state.extensions:
+            state.early = self._until.holds(state.step, self._smoothed)
+
+    def judged(self) -> tuple[Passed, ...]:
+        """What the gates say now."""
+        return judged(self._gates, self._smoothed.value, self._held_out)
+
+    def _held_out(self) -> HeldOut:
+        if self._take is None:
+            raise ValueError("a phase that watches a similarity has something to measure it on")
+        return self._take()
 
     def save(self, state: PhaseState) -> None:
         """Puts what a checkpoint has to hold into the state."""
         state.optimizer = self._optimizer.state_dict()
         state.smoothed = self._smoothed.state_dict()
         state.plateau = None if self._plateau is None else self._plateau.state_dict()
+
+
+def _window(phase: Phase) -> int:
+    """Steps that the loss is smoothed over: as `plateau` says, else 500, or a tenth of a shorter budget."""
+    plateau = phase.settings.lr.plateau
+    if plateau is not None:
+        return steps_of(plateau.average, phase.steps_per_epoch)
+    return max(1, min(WINDOW, phase.steps // LOOKS))

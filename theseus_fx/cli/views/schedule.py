@@ -98,7 +98,8 @@ def _gates(plan: Mapping[str, Any]) -> Mapping[str, str]:
                 if times
                 else ""
             )
-            numbers.setdefault(f"passes at {condition(gate)}{more}", []).append(stage["number"])
+            kept = ", else the guide's parts stay" if gate["keep_guide"] else ""
+            numbers.setdefault(f"passes at {condition(gate)}{more}{kept}", []).append(stage["number"])
     every = [stage["number"] for stage in plan["stages"]]
     return {
         gate: "each stage" if stages == every else f"stage {', '.join(map(str, stages))}"
