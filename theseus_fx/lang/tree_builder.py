@@ -235,7 +235,7 @@ class _Builder:
         return syntax.GroupBy(tuple(self.globs(tree)), self.span(tree))
 
     def require(self, tree: Tree[Token]) -> syntax.Require:
-        condition, *otherwise, keeps = tree.children
+        condition, *otherwise, keeps = _children(tree)
         return syntax.Require(
             self.expression(condition),
             next(map(self.expression, otherwise), None),

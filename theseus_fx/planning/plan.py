@@ -51,6 +51,7 @@ of one sample, a multiply-add counts as two.
                     metric: {name, ...}; rows: {kind: "samples"} | {kind: "tokens", at_most: int};
                     for: AMOUNT, at most; until: CONDITION | null, what ends it sooner;
                     lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: largest gradient norm | null;
+                    accumulate: pieces of a batch; precision: "f32" | "bf16"; checkpointing: bool;
                     init: [{part, kind: "random" | "copy" | "given", reason}
                     | {part, kind: "fit", samples, metric: "plain" | "logits", ridge: float | null, reason}],
                     one for each part that it introduces;
@@ -63,6 +64,7 @@ of one sample, a multiply-add counts as two.
                     names, `main`, a path in the part, `out`; target: null: the output of the replacement or
                     pair | name among the values of the recipe; target_shape: of that | null; weight: float
     TRAINING        for: AMOUNT; lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: float | null;
+                    accumulate; precision; checkpointing, as of a stage;
                     loss: [{kind: "cross_entropy" | "mse", weight} | {kind: "distill", weight, temperature}]
     RATE            candidates: [float | null], between which validation chooses, null takes no step at all;
                     shape: "constant" | "cosine" | "linear" | "plateau"; warmup: AMOUNT | null;
@@ -93,6 +95,7 @@ from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.paired import Pair, TargetNetwork
 from theseus_fx.planning.stage_json import (
     amount_json,
+    compute_json,
     condition_json,
     gate_json,
     optimizer_json,
@@ -281,6 +284,7 @@ class Stage:
             "optimizer": optimizer_json(settings.optimizer),
             "weight_decay": settings.weight_decay,
             "clip": settings.clip,
+            **compute_json(settings.compute),
             "init": [start.as_json() for start in self.starts],
             "require": [gate_json(gate) for gate in settings.gates],
             "guide_share": self.guide_share,
@@ -422,6 +426,7 @@ def _training_json(training: Training | None) -> dict[str, Any] | None:
         "optimizer": optimizer_json(training.optimizer),
         "weight_decay": training.weight_decay,
         "clip": training.clip,
+        **compute_json(training.compute),
         "loss": loss,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from theseus_fx.lang.spec import Amount, LearningRate, Schedule, Start
+from theseus_fx.lang.spec import Amount, Compute, LearningRate, Schedule, Start
 from theseus_fx.lang.spec_stages import Condition, Gate, Grouping, Optimizer, Rows
 
 
@@ -63,6 +63,14 @@ def optimizer_json(optimizer: Optimizer) -> dict[str, Any]:
     if optimizer.name != "sgd":
         return {"name": optimizer.name}
     return {"name": optimizer.name, "momentum": optimizer.momentum}
+
+
+def compute_json(compute: Compute) -> dict[str, Any]:
+    return {
+        "accumulate": compute.accumulate,
+        "precision": compute.precision,
+        "checkpointing": compute.checkpointing,
+    }
 
 
 def start_json(start: Start) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from theseus_fx.data.source import Batch, Split
 from theseus_fx.graph.program import StageProgram, stage_program
 from theseus_fx.planning.plan import Stage
 from theseus_fx.run.gates import Missed, without
+from theseus_fx.run.gradients import Losses, Work
 from theseus_fx.run.job import Job
 from theseus_fx.run.measures import HeldOut, TakeHeldOut, judged
 from theseus_fx.run.rates import steps_of
-from theseus_fx.run.recorder import StepOutcome
 from theseus_fx.run.samples import LEAST
 from theseus_fx.run.session import Stopwatch, Unit
 from theseus_fx.run.start import fitted_start, random_start
@@ -155,12 +155,14 @@ def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Pha
     steps = steps_of(settings.budget, per_epoch)
     program = _program(job, stage, parts)
 
-    def step_loss(step: int) -> StepOutcome:
-        batch = job.train_batch(step, stream=f"stage {stage.number}")
+    def forward(batch: Batch) -> Sequence[Tensor]:
         outputs = program(*batch.inputs)
-        losses = tap_losses(outputs.target_taps, outputs.guide_taps, Cka())
+        return *outputs.target_taps, *outputs.guide_taps
+
+    def loss(outputs: Sequence[Tensor], batch: Batch) -> Losses:
+        losses = tap_losses(outputs[: len(stage.taps)], outputs[len(stage.taps) :], Cka())
         values = {str(tap.part): value for tap, value in zip(stage.taps, 1 - losses.detach(), strict=True)}
-        return StepOutcome(loss=losses.mean(), values=values, samples=len(batch.labels))
+        return losses.mean(), values
 
     newest = job.plan.part(stage.introduces[-1])
     return Phase(
@@ -174,7 +176,15 @@ def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Pha
         until=settings.until,
         gates=settings.gates,
         held_out=_held_out(job, stage, program),
-        step_loss=step_loss,
+        batch_size=job.source.batch_size,
+        work=Work(
+            batch=lambda step: job.train_batch(step, stream=f"stage {stage.number}"),
+            forward=forward,
+            loss=loss,
+            modules=[parts[name] for name in stage.trains],
+            is_mean=False,
+        ),
+        recompute=list(parts.values()),
     )
 
 

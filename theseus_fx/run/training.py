@@ -13,15 +13,16 @@ from torch import nn
 from theseus_fx.data.order import stable_seed
 from theseus_fx.lang.spec import Alignment, Training
 from theseus_fx.lang.spec_stages import Condition, Gate
+from theseus_fx.run.gradients import Work, add_gradients
 from theseus_fx.run.measures import HeldOut, Passed, TakeHeldOut, judged
+from theseus_fx.run.memory import in_memory
 from theseus_fx.run.optimizers import make_optimizer
 from theseus_fx.run.rates import PlateauRate, rate_schedule, steps_of
+from theseus_fx.run.recompute import recomputed
 from theseus_fx.run.recorder import Recorder, StepOutcome
 from theseus_fx.run.session import Unit
 from theseus_fx.run.smoothing import LOOKS, WINDOW, Smoothed
 from theseus_fx.run.stopping import Ending, Until, may_extend
-
-StepLoss = Callable[[int], StepOutcome]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,10 @@ class Phase:
     """The learning rate at its highest."""
     steps: int
     steps_per_epoch: int
-    step_loss: StepLoss
+    batch_size: int
+    work: Work
+    recompute: Sequence[nn.Module] = ()
+    """What is computed again in the backward pass, where `checkpointing` asks for it."""
     until: Condition | None = None
     """What may end it before its budget is spent."""
     gates: tuple[Gate, ...] = ()
@@ -64,6 +68,8 @@ class PhaseState:
     """How often it was spent before."""
     early: bool = False
     """Whether `until` holds."""
+    pieces: int = 0
+    """How many pieces a batch goes through in, where that is more than the settings say."""
 
     def kept(self) -> dict[str, Any]:
         """The fields by name, for a checkpoint; `PhaseState(**kept)` is equal."""
@@ -97,11 +103,8 @@ def train(unit: Unit, phase: Phase, state: PhaseState, keep: Callable[[PhaseStat
         end = state.begun + phase.steps
         session.observer.begin(phase.title, steps=end, done=state.step)
         while state.step < end and not state.early:
-            torch.manual_seed(stable_seed(session.seed, unit.name, phase.title, state.step))
             rate = descent.set_rate(state.step - state.begun)
-            outcome = phase.step_loss(state.step)
-            descent.zero_grad()
-            outcome.loss.backward()  # pyright: ignore[reportUnknownMemberType]
+            outcome = descent.gradients(unit, state)
             descent.step()
             state.step += 1
             descent.watch(state, outcome)
@@ -133,6 +136,7 @@ class _Descent:
 
     def __init__(self, phase: Phase, state: PhaseState) -> None:
         settings = phase.settings
+        self._phase = phase
         self._parameters = phase.parameters
         self._clip = settings.clip
         self._rate = rate_schedule(
@@ -177,10 +181,29 @@ class _Descent:
             group["lr"] = rate
         return rate
 
-    def zero_grad(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+    def gradients(self, unit: Unit, state: PhaseState) -> StepOutcome:
+        """Computes those of the next step, in more pieces where the memory does not suffice."""
+        phase, session = self._phase, unit.session
+        compute = phase.settings.compute
+
+        def attempt(pieces: int) -> StepOutcome:
+            torch.manual_seed(stable_seed(session.seed, unit.name, phase.title, state.step))
+            self._optimizer.zero_grad(set_to_none=True)
+            with recomputed(phase.recompute if compute.checkpointing else ()):
+                return add_gradients(phase.work, state.step, compute, pieces=pieces, device=session.device)
+
+        outcome, pieces = in_memory(
+            attempt,
+            max(compute.accumulate, state.pieces),
+            most=phase.batch_size,
+            title=phase.title,
+            say=session.observer.say,
+        )
+        state.pieces = pieces if pieces > compute.accumulate else 0
+        return outcome
 
     def step(self) -> None:
+        """Takes the step, clipped."""
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._optimizer.step()
