@@ -183,7 +183,8 @@ def test_the_human_view_tells_the_schedule(command: Command, tiny: Path) -> None
         "schedule progressive {", "schedule sequential { order = reverse  group = 2"
     )
     text = text.replace("metric = cka", "metric = dmnn(k = 3)").replace(
-        "  stage 2 { init", "  require cka > 0.5 else extend(2)\n  stage 2 { init"
+        "  stage 2 { init",
+        "  require cka > 0.5 else extend(2) else keep guide\n  accumulate = 4\n  stage 2 { init",
     )
     tiny.write_text(text)
     said = command("plan", tiny)
@@ -192,7 +193,8 @@ def test_the_human_view_tells_the_schedule(command: Command, tiny: Path) -> None
     assert "each stage trains its own replacements and freezes those before" in shown
     assert "dmnn(k = 3, tau = 0.1, support = union)" in shown
     assert "order: from the last part to the first, groups of 2 consecutive parts" in shown
-    assert "each stage passes at cka > 0.5, else up to 2 more budgets" in shown
+    assert "each stage passes at cka > 0.5, else up to 2 more budgets, else the guide's parts stay" in shown
+    assert "each stage: each batch in 4 pieces" in shown
     assert "3 parts replaced in 2 stages" in shown
 
 

@@ -184,6 +184,13 @@ ONE = [
     ("schedule", "rule r { match ReLU  replace with gelu }\nschedule", "THX225", "small", "write two specs"),
     ("target small = torchvision.resnet18(weights = none)", "", "THX207", "block", "write `target small ="),
     ("  guide Bottleneck", "  target BasicBlock\n  target Bottleneck", "THX207", "block", "`guide Bott"),
+    (
+        "progressive {",
+        "progressive { require cka > 0.5 else keep guide",
+        "THX220",
+        "keep guide",
+        "leave it out",
+    ),
     ("schedule", "pair block { guide A  target B }\nschedule", "THX206", "block", ""),
     ("schedule", "target other = torchvision.resnet18()\nschedule", "THX206", "target other", ""),
 ]

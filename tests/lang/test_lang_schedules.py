@@ -9,7 +9,7 @@ from lang_texts import bare, in_bounds, rejected
 
 from theseus_fx.lang import loader, words
 from theseus_fx.lang.printer import print_document
-from theseus_fx.lang.spec import Amount, LossTerm, Schedule, Spec
+from theseus_fx.lang.spec import Amount, Compute, LossTerm, Schedule, Spec
 
 HEAD = """\
 theseus 1
@@ -28,20 +28,26 @@ schedule progressive {
   rows = tokens(at_most = 512)
   optimizer = sgd(momentum = 0.9)
   init = copy
+  accumulate = 4
+  precision = bf16
   lr = plateau(choose(1e-4, 1e-3), factor = 0.25, patience = 2 epochs, average = 50 steps, min = 1e-7)
   for = until(loss < 0.01, at_most = 100 epochs)
   require cka > 0.85 else extend(2)
-  require mutual_knn(k = 3) >= 0.5
+  require mutual_knn(k = 3) >= 0.5 else keep guide
   stage 2..3 {
     lr = linear(1e-3, warmup = 2 steps)
     for = 5 steps
     metric = ucka
     rows = samples
     optimizer = adam
-    require loss < 0.5 else extend(1)
+    checkpointing = true
+    require loss < 0.5 else extend(1) else keep guide
   }
 }
-finetune { lr = cosine(1e-3)  for = 2 epochs  loss = cross_entropy + 0.5 * mse(net) }
+finetune {
+  lr = cosine(1e-3)  for = 2 epochs  accumulate = 2  checkpointing = true
+  loss = cross_entropy + 0.5 * mse(net)
+}
 compare naive, distillation, scratch, random_start
 """
 
@@ -73,6 +79,7 @@ def test_everything_that_a_schedule_can_say() -> None:
     assert (schedule.optimizer.name, schedule.optimizer.momentum) == ("sgd", 0.9)
     assert schedule.start is not None
     assert schedule.start.kind == "copy"
+    assert schedule.compute == Compute(accumulate=4, precision="bf16")
     assert schedule.lr is not None
     assert schedule.lr.plateau is not None
     plateau = schedule.lr.plateau
@@ -94,6 +101,9 @@ def test_everything_that_a_schedule_can_say() -> None:
         2,
     )
     assert (knn.condition.measure, dict(knn.condition.arguments), knn.extend) == ("mutual_knn", {"k": 3}, 0)
+    assert (cka.keep_guide, knn.keep_guide) == (False, True)
+    assert knn.span is not None
+    assert knn.span.text == "keep guide"
     (stage,) = schedule.stages
     assert stage.lr is not None
     assert (stage.lr.shape, stage.lr.warmup, stage.budget, stage.until) == (
@@ -103,9 +113,11 @@ def test_everything_that_a_schedule_can_say() -> None:
     assert stage.rows is not None
     assert stage.optimizer is not None
     assert (stage.metric.name, stage.rows.kind, stage.optimizer.name) == ("ucka", "samples", "adam")
+    assert stage.compute == {"checkpointing": True}
     assert stage.gates is not None
     assert [gate.condition.measure for gate in stage.gates] == ["loss"]
     assert spec.finetune is not None
+    assert spec.finetune.compute == Compute(accumulate=2, checkpointing=True)
     assert spec.finetune.loss == (LossTerm(kind="cross_entropy"), LossTerm(kind="mse", weight=0.5))
     assert spec.compare is not None
     assert spec.compare.methods == ("naive", "distillation", "scratch", "random_start")
@@ -221,9 +233,16 @@ ONE = [
     ("progressive { require cka > 0.5 else stop }", "THX209", "stop", "`extend`"),
     ("progressive { require cka > 0.5 else extend }", "THX205", "extend", "write `extend(2)`"),
     ("progressive { require cka > 0.5 else extend(0) }", "THX208", "0", "at least 1"),
+    ("progressive { require cka > 0.5 else keep guide else extend(2) }", "THX101", "else", ""),
     ("progressive { require cka > 0.5 require cka > 0.6 }", "THX206", "cka > 0.6", "required twice"),
     ("progressive { requir cka > 0.5 }", "THX102", "requir", "did you mean `require`?"),
     ("progressive { stage 1 { require cka < 0.5 } }", "THX208", "<", "write `cka > 0.5`"),
+    # how steps are computed
+    ("progressive { accumulate = 0 }", "THX208", "0", "at least 1"),
+    ("progressive { accumulate = 1.5 }", "THX208", "1.5", "whole number"),
+    ("progressive { precision = bf61 }", "THX209", "bf61", "did you mean `bf16`?"),
+    ("progressive { checkpointing = yes }", "THX209", "yes", "`true`, `false`"),
+    ("progressive { stage 1 { checkpointing = 1 } }", "THX209", "1", "`true`, `false`"),
     # rows, optimizers, starts
     ("progressive { rows = token }", "THX209", "token", "did you mean `tokens`?"),
     ("progressive { rows = tokens(at_most = 1) }", "THX208", "1", "at least 2"),

@@ -49,7 +49,7 @@ KEYS = {
     "spec.params": "rank",
     "guide": "name model fingerprint trained_by inputs",
     "guide.inputs.0": "name dtype shape",
-    "guide.trained_by": "for lr optimizer weight_decay clip loss",
+    "guide.trained_by": "for lr optimizer weight_decay clip accumulate precision checkpointing loss",
     "parts.0": "name rule path node guide_module replacement recipe inputs takes input_shape output_shape "
     "parameters flops",
     "parts.0.recipe": "name dtype steps output",
@@ -58,7 +58,8 @@ KEYS = {
     "parts.0.flops": "before after",
     "schedule": "kind introduce train feed order group",
     "stages.0": "number group introduces newest trains taps guide_inputs metric rows for until lr optimizer "
-    "weight_decay clip init require guide_share target_share trainable_parameters",
+    "weight_decay clip accumulate precision checkpointing init require guide_share target_share "
+    "trainable_parameters",
     "stages.0.taps.0": "part node shape value target target_shape weight",
     "stages.0.metric": "name",
     "stages.0.for": "count unit",
@@ -70,11 +71,11 @@ KEYS = {
     "stages.1.guide_inputs": "",
     "stages.1.until": "measure operator level",
     "stages.1.until.measure": "name",
-    "stages.1.require.0": "measure operator level extend",
+    "stages.1.require.0": "measure operator level extend keep_guide",
     "stages.1.lr.plateau": "factor patience average min",
     "stages.1.optimizer": "name momentum",
     "recalibrate.0": "module_class modules over",
-    "finetune": "for lr optimizer weight_decay clip loss",
+    "finetune": "for lr optimizer weight_decay clip accumulate precision checkpointing loss",
     "finetune.lr.warmup": "count unit",
     "finetune.loss.0": "kind weight",
     "finetune.loss.1": "kind weight temperature",

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from theseus_fx.lang.diagnostics import Diagnostic
+from theseus_fx.lang.spec import Compute
 from theseus_fx.models.zoo import SmallResNet
 from theseus_fx.planning.plan import Plan, Stage
 
@@ -150,6 +151,15 @@ def test_gates_and_budgets_of_a_stage_win(planned: Planned) -> None:
         ("cka", 0),
         ("loss", 2),
     ]
+
+
+def test_how_a_stage_is_computed_wins_setting_by_setting(planned: Planned) -> None:
+    text = "progressive accumulate = 2  precision = bf16  stage 2 { accumulate = 1  checkpointing = true }"
+    first, second, _ = (
+        s.alignment.compute for s in planned(model(), LOW_RANK, schedule=schedule(text)).stages
+    )
+    assert first == Compute(accumulate=2, precision="bf16")
+    assert second == Compute(accumulate=1, precision="bf16", checkpointing=True)
 
 
 def test_the_init_of_a_stage_is_that_of_its_own_parts(planned: Planned) -> None:

@@ -65,13 +65,14 @@ def declared_inputs(invocation: Invocation) -> tuple[InputSpec, ...]:
 
 
 def open_digits(invocation: Invocation) -> DigitsSource:
-    """`digits(canvas, placements, batch, augment, channels)`: 1,197 training, 240 validation and 360 test images.
+    """`digits(canvas, placements, batch, augment, channels)`: 1,197 training, 240 validation and 360 test
+    images.
 
     The 1,797 images of 8 x 8 are split by class with a fixed seed and put at random places of a black
     canvas; split and places are the data set's own and do not depend on the seed of a run, so that two
     runs see the same data. A training image has `placements` places (a larger number keeps the places of
-    a smaller one), validation and test images have five each. All channels are equal. Pixels are standardised by mean and
-    deviation of the training canvases, which the places do not change.
+    a smaller one), validation and test images have five each. All channels are equal. Pixels are standardised
+    by mean and deviation of the training canvases, which the places do not change.
 
     Raises `Rejected` THX208 for arguments out of range.
     """

@@ -140,8 +140,12 @@ def check_gates(found: Findings, nodes: Sequence[syntax.Require]) -> tuple[Gate,
         if (earlier := gates.get(condition.measure)) is not None:
             message = f"`{condition.measure}` is required twice"
             found.repeated(message, condition.span, earlier.condition.span)
-        gates.setdefault(condition.measure, Gate(condition=condition, extend=extend))
+        gates.setdefault(condition.measure, _gate(condition, extend, node.keeps))
     return tuple(gates.values())
+
+
+def _gate(condition: Condition, extend: int, keeps: Span | None) -> Gate:
+    return Gate(condition=condition, extend=extend, keep_guide=keeps is not None, span=keeps)
 
 
 def check_rows(found: Findings, expression: syntax.Expression) -> Rows | None:
@@ -167,7 +171,7 @@ def check_rows(found: Findings, expression: syntax.Expression) -> Rows | None:
 def _extend(found: Findings, expression: syntax.Expression) -> int | None:
     """How many more budgets `extend(n)` allows."""
     name = _name(expression)
-    if not one_of(found, name, word_of(expression), ("extend",), "way out of a gate"):
+    if not one_of(found, name, word_of(expression), ("extend", "keep guide"), "way out of a gate"):
         return None
     if not isinstance(expression, syntax.Call):
         found.note(

@@ -13,7 +13,7 @@ from theseus_fx.lang.diagnostics import Label, did_you_mean
 from theseus_fx.lang.findings import Findings, distinct, one_of, settings_by_name
 from theseus_fx.lang.names import dotted
 from theseus_fx.lang.source import Span
-from theseus_fx.lang.spec import At, By, Each, Every, Pair, Side, Split, Windows
+from theseus_fx.lang.spec import At, By, Each, Every, Pair, Schedule, Side, Split, Target, Windows
 
 Network = Literal["guide", "target"]
 Crossing = Literal["error", "allow", "cut"]
@@ -46,6 +46,22 @@ def check_pair(
         expect_span=None if expect is None else expect.span,
         span=node.name.span,
     )
+
+
+def check_kept_guide(found: Findings, schedule: Schedule | None, target: Target | None) -> None:
+    """Notes THX220 where a gate keeps parts of the guide and the target is a network of its own."""
+    if schedule is None or target is None:
+        return
+    of_stages = [gate for stage in schedule.stages for gate in stage.gates or ()]
+    for gate in (*schedule.gates, *of_stages):
+        if gate.span is not None:
+            found.note(
+                "THX220",
+                "a network of its own has no place for the guide's part",
+                gate.span,
+                secondary=[Label(target.span, "is built whole, beside the guide")],
+                help=["leave it out: a run stops where the stage does not pass"],
+            )
 
 
 def check_together(found: Findings, statements: Sequence[syntax.Statement]) -> None:

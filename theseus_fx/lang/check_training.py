@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from theseus_fx.lang import syntax, words
 from theseus_fx.lang.check_calls import bind
+from theseus_fx.lang.check_compute import check_compute
 from theseus_fx.lang.check_layout import check_axes, check_feeds, check_grouping, check_order
 from theseus_fx.lang.check_losses import check_loss
 from theseus_fx.lang.check_measures import check_gates, check_metric, check_rows, check_until, word_of
@@ -21,6 +22,7 @@ from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import (
     Amount,
     Compare,
+    Compute,
     LearningRate,
     LossTerm,
     Metric,
@@ -43,6 +45,7 @@ def check_schedule(found: Findings, node: syntax.Schedule) -> Schedule | None:
     settings = settings_by_name(found, node.settings, known, f"`schedule {node.kind.text}`")
     axes = check_axes(found, node, settings)
     common = _alignment(found, settings)
+    common["compute"] = Compute(**common["compute"])
     common["gates"] = check_gates(found, node.requires)
     stages = [override for stage in node.stages if (override := _stage(found, node, stage)) is not None]
     for position, other in enumerate(stages):
@@ -74,6 +77,7 @@ def check_training(found: Findings, block: syntax.Block, where: str, guide: str 
     """A `finetune` or `trained by` block; `guide` is the name that `distill` may refer to."""
     settings = settings_by_name(found, block.settings, words.TRAINING_SETTINGS, where)
     values = _steps(found, settings)
+    values["compute"] = Compute(**cast("Any", check_compute(found, settings)))
     loss = (LossTerm(kind=found.task_loss),)
     if "loss" in settings:
         loss = tuple(check_loss(found, settings["loss"].value, guide))
@@ -187,6 +191,7 @@ def _alignment(found: Findings, settings: Settings) -> dict[str, Any]:
     rate, budget = values.get("lr"), values.get("budget")
     if rate is not None and budget is not None:
         _check_warmup(found, rate, budget, settings)
+    values["compute"] = check_compute(found, settings)
     if "metric" in settings:
         values["metric"] = check_metric(found, settings["metric"].value)
     if "rows" in settings and (rows := check_rows(found, settings["rows"].value)) is not None:

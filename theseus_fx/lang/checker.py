@@ -11,7 +11,7 @@ from theseus_fx.lang import syntax, words
 from theseus_fx.lang.check_align import check_aligned_somewhere
 from theseus_fx.lang.check_flow import check_definition
 from theseus_fx.lang.check_model import check_data, check_guide, check_input, check_target, check_task
-from theseus_fx.lang.check_pairs import check_pair, check_together
+from theseus_fx.lang.check_pairs import check_kept_guide, check_pair, check_together
 from theseus_fx.lang.check_params import Given, check_params, read_assignments
 from theseus_fx.lang.check_patterns import Patterns
 from theseus_fx.lang.check_rules import check_rule
@@ -82,6 +82,7 @@ def check(
     check_together(found, document.statements)
     schedule_node = _only(found, document, syntax.Schedule, "schedule")
     schedule = None if schedule_node is None else check_schedule(found, schedule_node)
+    check_kept_guide(found, schedule, target)
     check_aligned_somewhere(found, [rule for rule in rules if rule is not None], schedule)
     recalibrate = [check_recalibrate(found, node) for node in _all(document, syntax.Recalibrate)]
     distinct(found, [node.module_class for node in _all(document, syntax.Recalibrate)], "`recalibrate`")

@@ -241,6 +241,14 @@ CODES: dict[str, Code] = {
         "The pretrained weights, or the configuration that a name on a hub stands for, are neither cached nor downloadable. `plan` asks no hub: it knows what is in the hub's cache on this machine and the published sizes of well-known models.",
     ),
     "THX801": Code("training diverged", "The loss became NaN or infinite."),
+    "THX802": Code(
+        "stage does not pass",
+        "A `require` of the schedule was not reached, and none of its extensions is left. `else keep guide` goes on with the guide's part in that place.",
+    ),
+    "THX803": Code(
+        "out of memory",
+        "Where the device runs out of memory, a batch goes through in twice as many pieces. One sample at a time was still too much.",
+    ),
     "THX820": Code(
         "not carried out yet",
         "`plan` lays this out, but `run` of this version cannot carry it out. Nothing has been started; the help says what can be run.",

@@ -113,7 +113,8 @@ def _within_stage(stage: syntax.Stage) -> list[str]:
 
 def _require(gate: syntax.Require) -> str:
     otherwise = "" if gate.otherwise is None else f" else {print_expression(gate.otherwise)}"
-    return f"require {print_expression(gate.condition)}{otherwise}"
+    keeps = "" if gate.keeps is None else " else keep guide"
+    return f"require {print_expression(gate.condition)}{otherwise}{keeps}"
 
 
 def _range(stage: syntax.Stage) -> str:

@@ -111,6 +111,22 @@ class LearningRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """How the steps of a phase are computed, and what memory they take."""
+
+    accumulate: int = 1
+    """In how many pieces a batch goes through; the gradient is that of the whole batch."""
+    precision: Literal["f32", "bf16"] = "f32"
+    """Of the forward pass: bf16 is autocast; losses, parameters and optimizer stay float32."""
+    checkpointing: bool = False
+    """Whether activations are computed again in the backward pass, and not kept."""
+
+
+PLAIN = Compute()
+"""What holds where a spec says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """What an alignment stage maximises."""
 
@@ -157,6 +173,7 @@ class Training:
     weight_decay: float = 0.01
     clip: float | None = None
     """Largest norm of the whole gradient."""
+    compute: Compute = PLAIN
     loss: tuple[LossTerm, ...]
     span: Span
 
@@ -174,6 +191,7 @@ class Alignment:
     optimizer: Optimizer = ADAMW
     weight_decay: float = 0.01
     clip: float | None = 1.0
+    compute: Compute = PLAIN
     start: Start | None
     """None: fitted where the replacement allows it, else random; the plan says which."""
     gates: tuple[Gate, ...] = ()
@@ -197,6 +215,8 @@ class StageOverride:
     optimizer: Optimizer | None = None
     weight_decay: float | None = None
     clip: float | None = None
+    compute: Mapping[str, int | str | bool] = field(default_factory=dict[str, int | str | bool], hash=False)
+    """Fields of `Compute`; those that are not there are as the schedule says."""
     start: Start | None = None
     gates: tuple[Gate, ...] | None = None
     span: Span
@@ -222,6 +242,7 @@ class Schedule:
     optimizer: Optimizer = ADAMW
     weight_decay: float = 0.01
     clip: float | None = 1.0
+    compute: Compute = PLAIN
     start: Start | None
     """None: fitted where the replacement allows it, else random; the plan says which."""
     gates: tuple[Gate, ...] = ()

@@ -74,7 +74,11 @@ class Gate:
 
     condition: Condition
     extend: int = 0
-    """How often the stage's budget may be spent once more; after that a run stops."""
+    """How often the stage's budget may be spent once more."""
+    keep_guide: bool = False
+    """Whether the guide's parts stay if the stage does not pass after that; else a run stops."""
+    span: Span | None = None
+    """Of `keep guide`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -301,10 +301,12 @@ class GroupBy:
 
 @dataclass(frozen=True, slots=True)
 class Require:
-    """`require cka > 0.85 else extend(2)`: a gate at the end of a stage."""
+    """`require cka > 0.85 else extend(2) else keep guide`: a gate at the end of a stage."""
 
     condition: Expression
     otherwise: Expression | None
+    keeps: Span | None
+    """Where `keep guide` stands, if it does."""
     span: Span
 
 

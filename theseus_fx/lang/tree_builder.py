@@ -235,8 +235,13 @@ class _Builder:
         return syntax.GroupBy(tuple(self.globs(tree)), self.span(tree))
 
     def require(self, tree: Tree[Token]) -> syntax.Require:
-        condition, *otherwise = map(self.expression, tree.children)
-        return syntax.Require(condition, next(iter(otherwise), None), self.span(tree))
+        condition, *otherwise, keeps = _children(tree)
+        return syntax.Require(
+            self.expression(condition),
+            next(map(self.expression, otherwise), None),
+            None if keeps is None else self.span(_tree(keeps)),
+            self.span(tree),
+        )
 
     def block(self, tree: Tree[Token]) -> syntax.Block:
         return syntax.Block(tuple(self.setting(_tree(c)) for c in tree.children), self.span(tree))

@@ -64,11 +64,17 @@ ANYTHING = ("_", "any")
 CONSTANTS: Mapping[str, Value] = {"true": True, "false": False, "none": None}
 
 TOP_SETTINGS = ("data", "task")
-ALIGNMENT_SETTINGS = ("metric", "lr", "for", "optimizer", "weight_decay", "clip", "init", "rows")
+COMPUTE_SETTINGS = ("accumulate", "precision", "checkpointing")
+"""How steps are computed: of schedules, stages, `finetune` and `trained by`."""
+PRECISIONS = ("f32", "bf16")
+ALIGNMENT_SETTINGS = (
+    *("metric", "lr", "for", "optimizer", "weight_decay", "clip", "init", "rows"),
+    *COMPUTE_SETTINGS,
+)
 """Of a schedule and of its stages."""
 LAYOUT_SETTINGS = (*AXES, "order", "group")
 """Of a schedule alone."""
-TRAINING_SETTINGS = ("lr", "for", "optimizer", "weight_decay", "clip", "loss")
+TRAINING_SETTINGS = ("lr", "for", "optimizer", "weight_decay", "clip", "loss", *COMPUTE_SETTINGS)
 """Of `finetune` and of `trained by`."""
 RECALIBRATE_SETTINGS = ("over",)
 COMPARE_SETTINGS = ("lr", "align_lr")

@@ -51,10 +51,12 @@ of one sample, a multiply-add counts as two.
                     metric: {name, ...}; rows: {kind: "samples"} | {kind: "tokens", at_most: int};
                     for: AMOUNT, at most; until: CONDITION | null, what ends it sooner;
                     lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: largest gradient norm | null;
+                    accumulate: pieces of a batch; precision: "f32" | "bf16"; checkpointing: bool;
                     init: [{part, kind: "random" | "copy" | "given", reason}
                     | {part, kind: "fit", samples, metric: "plain" | "logits", ridge: float | null, reason}],
                     one for each part that it introduces;
-                    require: [CONDITION with extend: int, how often `for` may be spent again], its gates;
+                    require: [CONDITION with extend: int, how often `for` may be spent again, and keep_guide:
+                    bool, whether the guide's parts stay after that or a run stops], its gates;
                     guide_share: 0 to 1, of the guide's FLOPs that its taps need; target_share: of the
                     target's | null; trainable_parameters: int
     TAP             part: of a PART, of a PAIR where there is a target | null: the model's output is compared;
@@ -62,6 +64,7 @@ of one sample, a multiply-add counts as two.
                     names, `main`, a path in the part, `out`; target: null: the output of the replacement or
                     pair | name among the values of the recipe; target_shape: of that | null; weight: float
     TRAINING        for: AMOUNT; lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: float | null;
+                    accumulate; precision; checkpointing, as of a stage;
                     loss: [{kind: "task" | "cross_entropy" | "mse", weight}
                            | {kind: "distill", weight, temperature}]
     RATE            candidates: [float | null], between which validation chooses, null takes no step at all;
@@ -93,6 +96,7 @@ from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.paired import Pair, TargetNetwork
 from theseus_fx.planning.stage_json import (
     amount_json,
+    compute_json,
     condition_json,
     gate_json,
     optimizer_json,
@@ -281,6 +285,7 @@ class Stage:
             "optimizer": optimizer_json(settings.optimizer),
             "weight_decay": settings.weight_decay,
             "clip": settings.clip,
+            **compute_json(settings.compute),
             "init": [start.as_json() for start in self.starts],
             "require": [gate_json(gate) for gate in settings.gates],
             "guide_share": self.guide_share,
@@ -422,6 +427,7 @@ def _training_json(training: Training | None) -> dict[str, Any] | None:
         "optimizer": optimizer_json(training.optimizer),
         "weight_decay": training.weight_decay,
         "clip": training.clip,
+        **compute_json(training.compute),
         "loss": loss,
     }
 

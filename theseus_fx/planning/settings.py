@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Alignment, Schedule, StageOverride
@@ -34,6 +36,7 @@ def alignments(schedule: Schedule, stages: int) -> tuple[Alignment, ...]:
                 optimizer=own.optimizer if own and own.optimizer else schedule.optimizer,
                 weight_decay=_first(own.weight_decay if own else None, schedule.weight_decay),
                 clip=own.clip if own and own.clip is not None else schedule.clip,
+                compute=replace(schedule.compute, **cast("Any", own.compute if own else {})),
                 start=own.start if own and own.start else schedule.start,
                 gates=schedule.gates if own is None or own.gates is None else own.gates,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from theseus_fx.lang.spec import Amount, LearningRate, Schedule, Start
+from theseus_fx.lang.spec import Amount, Compute, LearningRate, Schedule, Start
 from theseus_fx.lang.spec_stages import Condition, Gate, Grouping, Optimizer, Rows
 
 
@@ -52,7 +52,7 @@ def condition_json(condition: Condition) -> dict[str, Any]:
 
 
 def gate_json(gate: Gate) -> dict[str, Any]:
-    return {**condition_json(gate.condition), "extend": gate.extend}
+    return {**condition_json(gate.condition), "extend": gate.extend, "keep_guide": gate.keep_guide}
 
 
 def rows_json(rows: Rows) -> dict[str, Any]:
@@ -63,6 +63,14 @@ def optimizer_json(optimizer: Optimizer) -> dict[str, Any]:
     if optimizer.name != "sgd":
         return {"name": optimizer.name}
     return {"name": optimizer.name, "momentum": optimizer.momentum}
+
+
+def compute_json(compute: Compute) -> dict[str, Any]:
+    return {
+        "accumulate": compute.accumulate,
+        "precision": compute.precision,
+        "checkpointing": compute.checkpointing,
+    }
 
 
 def start_json(start: Start) -> dict[str, Any]:

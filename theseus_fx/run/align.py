@@ -6,7 +6,7 @@ else is frozen and in eval mode, BatchNorm included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,14 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from theseus_fx.data.order import stable_seed
-from theseus_fx.data.source import Split
+from theseus_fx.data.source import Batch, Split
 from theseus_fx.graph.program import StageProgram, stage_program
 from theseus_fx.planning.plan import Stage
+from theseus_fx.run.gates import Missed, without
+from theseus_fx.run.gradients import Losses, Work
 from theseus_fx.run.job import Job
+from theseus_fx.run.measures import HeldOut, TakeHeldOut, judged
+from theseus_fx.run.rates import steps_of
 from theseus_fx.run.samples import LEAST
 from theseus_fx.run.session import Stopwatch, Unit
 from theseus_fx.run.start import fitted_start, random_start
-from theseus_fx.run.training import Phase, PhaseState, StepOutcome, rate_schedule, steps_of, train
+from theseus_fx.run.stopping import Ending
+from theseus_fx.run.training import Phase, PhaseState, train
 from theseus_fx.similarity import Cka, Reading, read, tap_losses
 
 Parts = dict[str, nn.Module]
@@ -33,6 +38,10 @@ class Aligned:
 
     parts: Parts
     """The replacements by part name."""
+    kept_guide: tuple[str, ...]
+    """Parts that the guide keeps, for their stage did not pass."""
+    missed: Missed | None
+    """The stage that did not pass, if one ended the schedule."""
     stages: tuple[Mapping[str, Any], ...]
     """What each stage did, as JSON values."""
     steps: int
@@ -41,7 +50,13 @@ class Aligned:
 
 
 def align(
-    unit: Unit, job: Job, *, rates: Mapping[int, float | None], start: Literal["planned", "random"]
+    unit: Unit,
+    job: Job,
+    *,
+    rates: Mapping[int, float | None],
+    start: Literal["planned", "random"],
+    without_parts: Sequence[str] = (),
+    enforce: bool = True,
 ) -> Aligned:
     """Runs every stage of the plan, or takes up the unit where it was left.
 
@@ -50,37 +65,71 @@ def align(
         job: the run.
         rates: the peak learning rate of each stage by its number; None takes no gradient step in it.
         start: how replacements begin: as planned, or at random whatever the plan says.
+        without_parts: parts that the guide keeps from the beginning.
+        enforce: whether a stage that does not pass its gates ends the schedule or gives its parts back to the
+            guide; else it is recorded and goes on.
     """
     if (done := unit.finished()) is not None:
         return _restored(job, done.facts, done.tensors)
     kept = unit.resume() or {}
+    dropped: list[str] = kept.get("kept_guide", list(without_parts))
+    missed: Missed | None = None
     parts: Parts = _load_parts(job, kept.get("parts", {}))
     records: list[dict[str, Any]] = kept.get("records", [])
     watch = Stopwatch(before=kept.get("seconds", 0.0))
     steps = sum(record["steps"] for record in records)
 
-    for stage in job.plan.stages[len(records) :]:
+    planned = [stage for stage in job.plan.stages if set(stage.newest) - set(without_parts)]
+    for whole in planned[len(records) :]:
+        stage = without(whole, dropped)
         fresh = kept.get("stage") != stage.number
         if fresh:
             for name in stage.introduces:
                 parts[name] = _introduce(job, stage, name, parts, start)
-        state = PhaseState() if fresh else PhaseState(step=kept["step"], optimizer=kept["optimizer"])
+        state = PhaseState() if fresh else PhaseState(**kept["phase"])
         before = _before(job, stage, parts) if fresh else kept["before"]
-        keep = _Keeper(unit, stage, parts, records, before, watch)
+        keep = _Keeper(unit, stage, parts, records, dropped, before, watch)
         if fresh:
             keep(state)
         rate = rates[stage.number]
         if rate is not None and any(p.requires_grad for p in _trained(stage, parts)):
-            train(unit, _phase(unit, job, stage, parts, rate), state, keep)
-        record = _stage_record(job, stage, parts, before, taken=state.step)
+            ending = train(unit, _phase(unit, job, stage, parts, rate), state, keep)
+        else:
+            held = _held_out(job, stage, _program(job, stage, parts))
+            ending = Ending(gates=judged(stage.alignment.gates, lambda h=held: float(h().loss), held))
+        record = _stage_record(job, stage, parts, before, taken=state.step, ending=ending)
+        if enforce and ending.keeps_guide:
+            dropped += stage.newest
+            for name in stage.newest:
+                del parts[name]
+        elif enforce and ending.missed:
+            missed = Missed.of(stage, ending)
+        record["kept_guide"] = [name for name in stage.newest if name in dropped]
+        record["validation"] = job.evaluate(job.hybrid(parts), Split.VALIDATION)
         records.append(record)
         steps += state.step
         kept = {}
         job.session.metrics.append([{"unit": unit.name, "event": "stage", **record}])
         job.session.observer.end(f"stage {stage.number}", _told(record))
+        if missed is not None:
+            break
     seconds = watch.seconds
-    unit.finish({"stages": records, "steps": steps, "seconds": seconds}, _flat(parts))
-    return Aligned(parts=parts, stages=tuple(records), steps=steps, seconds=seconds)
+    facts = {
+        "stages": records,
+        "steps": steps,
+        "seconds": seconds,
+        "kept_guide": dropped,
+        "missed": None if missed is None else missed.as_json(),
+    }
+    unit.finish(facts, _flat(parts))
+    return Aligned(
+        parts=parts,
+        kept_guide=tuple(dropped),
+        missed=missed,
+        stages=tuple(records),
+        steps=steps,
+        seconds=seconds,
+    )
 
 
 def total_steps(job: Job) -> int:
@@ -106,12 +155,14 @@ def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Pha
     steps = steps_of(settings.budget, per_epoch)
     program = _program(job, stage, parts)
 
-    def step_loss(step: int) -> StepOutcome:
-        batch = job.train_batch(step, stream=f"stage {stage.number}")
+    def forward(batch: Batch) -> Sequence[Tensor]:
         outputs = program(*batch.inputs)
-        losses = tap_losses(outputs.target_taps, outputs.guide_taps, Cka())
+        return *outputs.target_taps, *outputs.guide_taps
+
+    def loss(outputs: Sequence[Tensor], batch: Batch) -> Losses:
+        losses = tap_losses(outputs[: len(stage.taps)], outputs[len(stage.taps) :], Cka())
         values = {str(tap.part): value for tap, value in zip(stage.taps, 1 - losses.detach(), strict=True)}
-        return StepOutcome(loss=losses.mean(), values=values, samples=len(batch.labels))
+        return losses.mean(), values
 
     newest = job.plan.part(stage.introduces[-1])
     return Phase(
@@ -119,11 +170,49 @@ def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Pha
         record={"phase": "align", "stage": stage.number},
         parameters=_trained(stage, parts),
         steps=steps,
-        rate=rate_schedule(settings.lr, peak, steps=steps, steps_per_epoch=per_epoch),
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
-        step_loss=step_loss,
+        settings=settings,
+        peak=peak,
+        steps_per_epoch=per_epoch,
+        until=settings.until,
+        gates=settings.gates,
+        held_out=_held_out(job, stage, program),
+        batch_size=job.source.batch_size,
+        work=Work(
+            batch=lambda step: job.train_batch(step, stream=f"stage {stage.number}"),
+            forward=forward,
+            loss=loss,
+            modules=[parts[name] for name in stage.trains],
+            is_mean=False,
+        ),
+        recompute=list(parts.values()),
     )
+
+
+def _held_out(job: Job, stage: Stage, program: StageProgram) -> TakeHeldOut:
+    """The stage's taps on the batch that its readings are taken of."""
+
+    @torch.no_grad()
+    def take() -> HeldOut:
+        outputs = program.eval()(*_held_out_batch(job).inputs)
+        program.train()
+        losses = tap_losses(outputs.target_taps, outputs.guide_taps, Cka())
+        return HeldOut(
+            targets=outputs.target_taps,
+            guides=outputs.guide_taps,
+            weights=[tap.weight for tap in stage.taps],
+            loss=losses.mean(),
+        )
+
+    return take
+
+
+def _held_out_batch(job: Job) -> Batch:
+    """The first batch of the validation split that can be compared.
+
+    One of a single sample, as the last one may be, is dropped; `check_samples` has seen to it that there is
+    another.
+    """
+    return next(batch for batch in job.batches(Split.VALIDATION) if len(batch.labels) >= LEAST)
 
 
 def _trained(stage: Stage, parts: Parts) -> list[nn.Parameter]:
@@ -140,13 +229,8 @@ def _program(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> StagePro
 
 @torch.no_grad()
 def _readings(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> dict[str, Reading]:
-    """Each tap's similarity on one held-out batch, and what it is to be read against.
-
-    The batch is the first of the validation split that can be compared: one of a single sample, as the last
-    one may be, is dropped. `check_samples` has seen to it that there is another.
-    """
-    batch = next(batch for batch in job.batches(Split.VALIDATION) if len(batch.labels) >= LEAST)
-    outputs = _program(job, stage, parts)(*batch.inputs)
+    """Each tap's similarity on one held-out batch, and what it is to be read against."""
+    outputs = _program(job, stage, parts)(*_held_out_batch(job).inputs)
     found: dict[str, Reading] = {}
     for tap, a, b in zip(stage.taps, outputs.target_taps, outputs.guide_taps, strict=True):
         order = torch.Generator().manual_seed(stable_seed(job.session.seed, "chance", str(tap.part)))
@@ -165,8 +249,9 @@ def _stage_record(
     before: Mapping[str, float],
     *,
     taken: int,
+    ending: Ending,
 ) -> dict[str, Any]:
-    """What the stage did: similarity of every tap before and after, and the hybrid's value on validation."""
+    """What the stage did: similarity of every tap before and after, and how it ended."""
     after = _readings(job, stage, parts)
     for name, reading in after.items():
         if reading.warning is not None:
@@ -176,6 +261,7 @@ def _stage_record(
         "parts": list(stage.introduces),
         "start": " and ".join(sorted({start.start.kind for start in stage.starts})),
         "steps": taken,
+        **ending.as_json(),
         "taps": {
             name: {
                 "before": before[name],
@@ -185,15 +271,15 @@ def _stage_record(
             }
             for name, reading in after.items()
         },
-        "validation": job.evaluate(job.hybrid(parts), Split.VALIDATION),
     }
 
 
 def _told(record: Mapping[str, Any]) -> str:
     newest = record["taps"][record["parts"][-1]]
+    kept = ", does not pass: the guide's part stays" if record["kept_guide"] else ""
     return (
         f"{record['parts'][-1]}: similarity {newest['before']:.4f} -> {newest['after']:.4f} "
-        f"(chance {newest['chance']:.4f}), hybrid {record['validation']:.4f} on validation"
+        f"(chance {newest['chance']:.4f}){kept}, hybrid {record['validation']:.4f} on validation"
     )
 
 
@@ -205,6 +291,7 @@ class _Keeper:
     stage: Stage
     parts: Parts
     records: list[dict[str, Any]]
+    kept_guide: list[str]
     before: Mapping[str, float]
     watch: Stopwatch
 
@@ -214,10 +301,10 @@ class _Keeper:
             number,
             {
                 "stage": self.stage.number,
-                "step": state.step,
-                "optimizer": state.optimizer,
+                "phase": state.kept(),
                 "parts": {name: module.state_dict() for name, module in self.parts.items()},
                 "records": self.records,
+                "kept_guide": self.kept_guide,
                 "before": dict(self.before),
                 "seconds": self.watch.seconds,
             },
@@ -239,7 +326,14 @@ def _restored(job: Job, facts: Mapping[str, Any], tensors: Mapping[str, Tensor])
         name, _, rest = key.partition("/")
         states.setdefault(name, {})[rest] = value
     parts = _load_parts(job, states)
-    return Aligned(parts=parts, stages=tuple(facts["stages"]), steps=facts["steps"], seconds=facts["seconds"])
+    return Aligned(
+        parts=parts,
+        kept_guide=tuple(facts["kept_guide"]),
+        missed=None if facts["missed"] is None else Missed.from_json(facts["missed"]),
+        stages=tuple(facts["stages"]),
+        steps=facts["steps"],
+        seconds=facts["seconds"],
+    )
 
 
 def _flat(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:

@@ -22,7 +22,14 @@ from theseus_fx.run.export import save_model
 from theseus_fx.run.folder import read_json, write_json, write_text
 from theseus_fx.run.guide import PreparedGuide, prepare_guide
 from theseus_fx.run.job import Job
-from theseus_fx.run.methods import Outcome, baseline_steps, by_schedule, expected_steps, naive
+from theseus_fx.run.methods import (
+    Outcome,
+    baseline_steps,
+    by_schedule,
+    expected_steps,
+    from_random_start,
+    naive,
+)
 from theseus_fx.run.session import Session
 
 SUMMARY_SCHEMA = 1
@@ -116,8 +123,14 @@ def carry_out(
     job = Job(plan=plan, session=session, source=source, task=task, guide=guide.model)
     session.observer.expect(guide.steps + expected_steps(job))
 
-    converted = by_schedule(job, "converted", start="planned")
-    save_model(session.folder, plan, converted.model, handed_over=model is not None)
+    converted = by_schedule(job, "converted")
+    save_model(
+        session.folder,
+        plan,
+        converted.model,
+        kept_guide=converted.kept_guide,
+        handed_over=model is not None,
+    )
     baselines = _baselines(job, converted)
 
     summary = _summary(job, guide, converted, baselines)
@@ -140,13 +153,16 @@ def _baselines(job: Job, converted: Outcome) -> dict[str, Outcome]:
     compare = job.plan.spec.compare
     methods = () if compare is None else compare.methods
     outcomes: dict[str, Outcome] = {}
+    kept = converted.kept_guide
     if "naive" in methods:
-        for name, steps in baseline_steps(job).items():
-            outcomes[name] = naive(job, name, steps=steps)
+        for name, steps in baseline_steps(job, taken=converted.steps).items():
+            outcomes[name] = naive(job, name, steps=steps, kept_guide=kept)
     if "random_start" in methods:
         planned = {start.start.kind for stage in job.plan.stages for start in stage.starts}
         same = planned == {"random"}
-        outcomes["random_start"] = converted if same else by_schedule(job, "random_start", start="random")
+        outcomes["random_start"] = (
+            converted if same else from_random_start(job, "random_start", kept_guide=kept)
+        )
     return outcomes
 
 
@@ -183,12 +199,15 @@ def _summary(
 
 
 def _outcome_json(outcome: Outcome, job: Job) -> dict[str, Any]:
+    totals, back = job.plan.totals, [job.plan.part(name) for name in outcome.kept_guide]
+    parameters = sum(p.numel() for p in outcome.model.parameters()) if back else totals.parameters_target
     return {
         "value": outcome.test,
         "details": dict(outcome.details),
         "validation": outcome.validation,
-        "parameters": job.plan.totals.parameters_target,
-        "flops": job.plan.totals.flops_target,
+        "parameters": parameters,
+        "flops": totals.flops_target - sum(part.flops_after - part.flops_before for part in back),
+        "kept_guide": list(outcome.kept_guide),
         "steps": outcome.steps,
         "seconds": outcome.seconds,
         "chosen": dict(outcome.chosen),

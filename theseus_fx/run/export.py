@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,33 @@ ARCHITECTURE = "architecture.json"
 WEIGHTS = "model.safetensors"
 
 
-def save_model(folder: Path, plan: Plan, model: nn.Module, *, handed_over: bool) -> None:
+def save_model(
+    folder: Path,
+    plan: Plan,
+    model: nn.Module,
+    *,
+    handed_over: bool,
+    kept_guide: Collection[str] = (),
+) -> None:
     """Writes the weights and what it takes to build the model again.
 
     Args:
         folder: of the run.
         plan: which parts were replaced by what.
         model: the converted model.
+        kept_guide: parts that are the guide's still, for their stage did not pass.
         handed_over: the guide was an object of the caller's, which no file can build again.
     """
     guide = None if handed_over or plan.spec.guide is None else describe(plan.spec.guide.model)
+    replaced = [part for part in plan.parts if part.name not in kept_guide]
+    paths = {part.path for part in replaced}
     architecture: dict[str, Any] = {
         "kind": "theseus-fx architecture",
         "schema": 1,
         "guide": guide,
         "guide_class": f"{type(model).__module__}.{type(model).__qualname__}",
-        "replacements": {part.path: part.recipe.as_json() for part in plan.parts},
-        "conventions": {path: convention.as_json() for path, convention in plan.conventions.items()},
+        "replacements": {part.path: part.recipe.as_json() for part in replaced},
+        "conventions": {path: c.as_json() for path, c in plan.conventions.items() if path in paths},
     }
     held = {name: value.detach().contiguous().cpu().clone() for name, value in model.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(held, metadata={"format": "pt"}))

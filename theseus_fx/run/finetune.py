@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from theseus_fx.data.source import Split
+from theseus_fx.data.source import Batch, Split
 from theseus_fx.lang.spec import Training
-from theseus_fx.run.job import Job, logits_of
+from theseus_fx.run.gradients import Losses, Work
+from theseus_fx.run.job import Job, compares_with_guide, logits_of
 from theseus_fx.run.recalibrate import recalibrate
+from theseus_fx.run.recompute import blocks
 from theseus_fx.run.session import Stopwatch, Unit
-from theseus_fx.run.training import Phase, PhaseState, StepOutcome, rate_schedule, train
+from theseus_fx.run.training import Phase, PhaseState, train
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +71,14 @@ def finetune(
     else:
         batchnorm = kept["batchnorm"]
         _load(model, kept["model"])
-        state = PhaseState(step=kept["step"], optimizer=kept["optimizer"])
+        state = PhaseState(**kept["phase"])
 
     def keep(at: PhaseState) -> None:
         unit.keep(
             at.step,
             {
                 "model": model.state_dict(),
-                "optimizer": at.optimizer,
-                "step": at.step,
+                "phase": at.kept(),
                 "batchnorm": batchnorm,
                 "seconds": watch.seconds,
             },
@@ -111,22 +113,35 @@ def task_phase(
         stream: which batches it sees; phases with the same stream see the same ones.
     """
     model.train().requires_grad_(True)
-    per_epoch = job.source.steps_per_epoch
 
-    def step_loss(step: int) -> StepOutcome:
-        batch = job.train_batch(step, stream=stream)
-        loss = job.loss(settings.loss, logits_of(model, *batch.inputs), batch)
-        return StepOutcome(loss=loss, values={}, samples=len(batch.labels))
+    def forward(batch: Batch) -> Sequence[Tensor]:
+        outputs = [logits_of(model, *batch.inputs)]
+        if compares_with_guide(settings.loss):
+            with torch.no_grad():
+                outputs.append(logits_of(job.guide, *batch.inputs))
+        return outputs
+
+    def loss(outputs: Sequence[Tensor], batch: Batch) -> Losses:
+        logits, *guide = outputs
+        return job.loss(settings.loss, logits, batch.labels, guide=next(iter(guide), None)), {}
 
     return Phase(
         title=title,
         record={"phase": "task"},
         parameters=list(model.parameters()),
         steps=steps,
-        rate=rate_schedule(settings.lr, peak, steps=steps, steps_per_epoch=per_epoch),
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
-        step_loss=step_loss,
+        settings=settings,
+        peak=peak,
+        steps_per_epoch=job.source.steps_per_epoch,
+        batch_size=job.source.batch_size,
+        work=Work(
+            batch=lambda step: job.train_batch(step, stream=stream),
+            forward=forward,
+            loss=loss,
+            modules=[model],
+            is_mean=True,
+        ),
+        recompute=blocks(model),
     )
 
 

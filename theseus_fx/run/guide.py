@@ -24,8 +24,9 @@ from theseus_fx.planning.plan import Plan
 from theseus_fx.run.finetune import task_phase
 from theseus_fx.run.folder import read_json, write_bytes, write_json
 from theseus_fx.run.job import Job
+from theseus_fx.run.rates import steps_of
 from theseus_fx.run.session import Result, Session, Stopwatch, Unit
-from theseus_fx.run.training import PhaseState, steps_of, train
+from theseus_fx.run.training import PhaseState, train
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,15 +139,14 @@ def _train(unit: Unit, job: Job, training: Training) -> tuple[int, float]:
     state = PhaseState()
     if kept is not None:
         job.guide.load_state_dict(kept["model"])
-        state = PhaseState(step=kept["step"], optimizer=kept["optimizer"])
+        state = PhaseState(**kept["phase"])
 
     def keep(at: PhaseState) -> None:
         unit.keep(
             at.step,
             {
                 "model": job.guide.state_dict(),
-                "optimizer": at.optimizer,
-                "step": at.step,
+                "phase": at.kept(),
                 "seconds": watch.seconds,
             },
         )

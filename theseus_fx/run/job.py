@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import LossTerm
 from theseus_fx.planning.plan import Plan
 from theseus_fx.run.session import Session
-from theseus_fx.similarity import distillation_loss
+from theseus_fx.similarity import distillation_loss, mse_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +63,44 @@ class Job:
         replacements = {self.plan.part(name).path: copy.deepcopy(module) for name, module in parts.items()}
         return convert(self.guide, replacements, conventions=self.plan.conventions).to(self.session.device)
 
-    def loss(self, terms: tuple[LossTerm, ...], logits: Tensor, batch: Batch) -> Tensor:
-        """The weighted sum of the task loss and the distillation terms, a scalar."""
-        total = logits.new_zeros(())
+    def loss(
+        self, terms: tuple[LossTerm, ...], logits: Tensor, labels: Tensor, *, guide: Tensor | None
+    ) -> Tensor:
+        """The weighted sum of the terms, a scalar.
+
+        Args:
+            terms: of the spec.
+            logits: of the model.
+            labels: of the same samples.
+            guide: its logits, which some terms need (`compares_with_guide`).
+
+        Raises:
+            ValueError: a term needs the guide's logits, and there are none.
+        """
+        total = torch.zeros((), device=logits.device)
         for term in terms:
-            if term.kind in ("task", "cross_entropy"):  # the checker lets only equal ones be
-                value = self.task.loss(logits, batch.labels)
-            else:
-                with torch.no_grad():
-                    guide = logits_of(self.guide, *batch.inputs)
-                value = distillation_loss(logits, guide, term.temperature)
+            match term.kind:
+                case "task" | "cross_entropy":  # the checker lets only equal ones be
+                    value = self.task.loss(logits, labels)
+                case "distill":
+                    value = distillation_loss(logits, _there(guide), term.temperature)
+                case "mse":
+                    value = mse_loss(logits, _there(guide))
+                case _:
+                    assert_never(term.kind)
             total = total + term.weight * value
         return total
+
+
+def compares_with_guide(terms: Sequence[LossTerm]) -> bool:
+    """Whether a loss needs the guide's logits."""
+    return any(term.kind != "cross_entropy" for term in terms)
+
+
+def _there(guide: Tensor | None) -> Tensor:
+    if guide is None:
+        raise ValueError("the loss compares with the guide's logits, and there are none")
+    return guide
 
 
 def logits_of(model: nn.Module, *inputs: Tensor) -> Tensor:

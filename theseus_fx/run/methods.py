@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
 from torch import nn
 
 from theseus_fx.data.source import Split
-from theseus_fx.lang.spec import LearningRate
+from theseus_fx.lang.diagnostics import Rejected
+from theseus_fx.lang.spec import LearningRate, Training
 from theseus_fx.run.align import Aligned, align, total_steps
 from theseus_fx.run.finetune import Finetuned, finetune
+from theseus_fx.run.gates import Missed
 from theseus_fx.run.job import Job
+from theseus_fx.run.rates import steps_of
 from theseus_fx.run.start import random_start
-from theseus_fx.run.training import steps_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,18 @@ class Outcome:
     """All candidates, with their values on validation."""
     stages: tuple[Mapping[str, Any], ...]
     """What the alignment stages of the chosen candidate did."""
+    kept_guide: tuple[str, ...]
+    """Parts that are the guide's still."""
     batchnorm: Mapping[str, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OutOfRace:
+    """A candidate of which a stage did not pass its gates."""
+
+    rates: Mapping[str, float | None]
+    aligned: Aligned
+    missed: Missed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +58,7 @@ class _Trial:
     rates: Mapping[str, float | None]
     aligned: Aligned | None
     finetuned: Finetuned
+    kept_guide: tuple[str, ...]
 
     @property
     def steps(self) -> int:
@@ -55,18 +69,28 @@ class _Trial:
         return self.finetuned.seconds + (self.aligned.seconds if self.aligned else 0.0)
 
 
-def by_schedule(job: Job, name: str, *, start: Literal["planned", "random"]) -> Outcome:
+def by_schedule(job: Job, name: str) -> Outcome:
     """The plan's own way: align stage by stage, recalibrate, fine-tune.
 
-    With `start = "random"` it is the paper's recipe, whatever the plan says of starts; a candidate that takes
-    no step is left out of its alignment, for then nothing would be left of it.
+    Raises:
+        Rejected: THX802 where no candidate passes the gates of its stages.
     """
-    return _best(job, _scheduled_trials(job, name, start))
+    return _best(job, _scheduled_trials(job, name, "planned", ()))
 
 
-def naive(job: Job, name: str, *, steps: int) -> Outcome:
+def from_random_start(job: Job, name: str, *, kept_guide: Sequence[str]) -> Outcome:
+    """The paper's recipe, whatever the plan says of starts: the same schedule from random replacements.
+
+    A candidate that takes no step is left out of its alignment, for then nothing would be left of it. Gates
+    extend its stages too, but neither stop it nor give parts back to the guide: it is to have the same
+    architecture as the conversion.
+    """
+    return _best(job, _scheduled_trials(job, name, "random", kept_guide))
+
+
+def naive(job: Job, name: str, *, steps: int, kept_guide: Sequence[str]) -> Outcome:
     """All parts replaced at once, at random, the rest of the guide kept; recalibrated and fine-tuned."""
-    return _best(job, _naive_trials(job, name, steps))
+    return _best(job, _naive_trials(job, name, steps, kept_guide))
 
 
 def finetune_steps(job: Job) -> int:
@@ -75,11 +99,14 @@ def finetune_steps(job: Job) -> int:
     return 0 if settings is None else steps_of(settings.budget, job.source.steps_per_epoch)
 
 
-def baseline_steps(job: Job) -> Mapping[str, int]:
-    """The naive baselines by name and their steps: as many as fine-tuning has, and as the whole plan has."""
+def baseline_steps(job: Job, *, taken: int = 0) -> Mapping[str, int]:
+    """The naive baselines by name and their steps: as many as fine-tuning has, and as the whole plan has.
+
+    Where extensions made the conversion take more, it is as many as those that were `taken`.
+    """
     return {
         "naive_equal_finetune": finetune_steps(job),
-        "naive_equal_total": total_steps(job) + finetune_steps(job),
+        "naive_equal_total": max(total_steps(job) + finetune_steps(job), taken),
     }
 
 
@@ -108,18 +135,33 @@ def _steps_of_trials(
     return aligned + len(alignments) * tune * sum(rate is not None for rate in rates)
 
 
-def _scheduled_trials(job: Job, name: str, start: Literal["planned", "random"]) -> Iterator[_Trial]:
+def _scheduled_trials(
+    job: Job, name: str, start: Literal["planned", "random"], kept_guide: Sequence[str]
+) -> Iterator[_Trial | _OutOfRace]:
     alignments = _alignments(job, start)
     rates = _finetune_rates(job) if start == "planned" else _baseline_rates(job)
+    settings = job.plan.finetune if start == "planned" else _baseline_settings(job)
     for (i, stage_rates), (j, rate) in product(enumerate(alignments, 1), enumerate(rates, 1)):
         unit = job.session.unit(f"{name}/align-{i}")
-        aligned = align(unit, job, rates=stage_rates, start=start)
+        aligned = align(
+            unit,
+            job,
+            rates=stage_rates,
+            start=start,
+            without_parts=kept_guide,
+            enforce=start == "planned",
+        )
+        if aligned.missed is not None:
+            if j == 1:
+                job.session.observer.end(name, f"align {_rate(stage_rates[1])}: {aligned.missed}")
+                yield _OutOfRace(rates={"align": stage_rates[1]}, aligned=aligned, missed=aligned.missed)
+            continue
         model = job.hybrid(aligned.parts)
         tuned = finetune(
             job.session.unit(f"{name}/align-{i}-finetune-{j}"),
             job,
             model,
-            job.plan.finetune,
+            settings,
             rate=rate,
             steps=finetune_steps(job),
             title=f"{name}: fine-tuning, candidate {j} of {len(rates)}",
@@ -129,34 +171,42 @@ def _scheduled_trials(job: Job, name: str, start: Literal["planned", "random"]) 
         job.session.observer.end(
             name, f"align {_rate(first)}, fine-tune {_rate(rate)}: {tuned.validation:.4f} on validation"
         )
-        yield _Trial(rates=told, aligned=aligned, finetuned=tuned)
+        yield _Trial(rates=told, aligned=aligned, finetuned=tuned, kept_guide=aligned.kept_guide)
 
 
-def _naive_trials(job: Job, name: str, steps: int) -> Iterator[_Trial]:
+def _naive_trials(job: Job, name: str, steps: int, kept_guide: Sequence[str]) -> Iterator[_Trial]:
     rates = _baseline_rates(job)
     for j, rate in enumerate(rates, 1):
-        parts = {part.name: random_start(job, part) for part in job.plan.parts}
+        replaced = [part for part in job.plan.parts if part.name not in kept_guide]
+        parts = {part.name: random_start(job, part) for part in replaced}
         tuned = finetune(
             job.session.unit(f"{name}/finetune-{j}"),
             job,
             job.hybrid(parts),
-            job.plan.finetune,
+            _baseline_settings(job),
             rate=rate,
             steps=steps,
             title=f"{name}: candidate {j} of {len(rates)}",
         )
         job.session.observer.end(name, f"fine-tune {_rate(rate)}: {tuned.validation:.4f} on validation")
-        yield _Trial(rates={"finetune": rate}, aligned=None, finetuned=tuned)
+        yield _Trial(rates={"finetune": rate}, aligned=None, finetuned=tuned, kept_guide=tuple(kept_guide))
 
 
-def _best(job: Job, trials: Iterator[_Trial]) -> Outcome:
+def _best(job: Job, trials: Iterator[_Trial | _OutOfRace]) -> Outcome:
     """The candidate with the best value on validation; of equals the one with fewer steps."""
     best: _Trial | None = None
     told: list[Mapping[str, Any]] = []
+    out: list[Missed] = []
     for trial in trials:
+        if isinstance(trial, _OutOfRace):
+            out.append(trial.missed)
+            told.append({**trial.rates, "missed": str(trial.missed), "steps": trial.aligned.steps})
+            continue
         told.append({**trial.rates, "validation": trial.finetuned.validation, "steps": trial.steps})
         if best is None or _key(job, trial) > _key(job, best):
             best = trial
+    if best is None and out:
+        raise Rejected(*(missed.diagnostic(job.plan) for missed in dict.fromkeys(out)))
     if best is None:
         raise ValueError("a method has at least one candidate")
     test = job.judge(best.finetuned.model, Split.TEST)
@@ -170,6 +220,7 @@ def _best(job: Job, trials: Iterator[_Trial]) -> Outcome:
         chosen=best.rates,
         trials=tuple(told),
         stages=best.aligned.stages if best.aligned else (),
+        kept_guide=best.kept_guide,
         batchnorm=best.finetuned.batchnorm,
     )
 
@@ -206,6 +257,14 @@ def _baseline_rates(job: Job) -> tuple[float | None, ...]:
     if compare is not None and compare.lr is not None:
         return compare.lr.candidates
     return tuple(r for r in _finetune_rates(job) if r is not None) or (None,)
+
+
+def _baseline_settings(job: Job) -> Training | None:
+    """Those of `finetune`; a shape of the rate that `compare` writes out takes the place of its own."""
+    compare, settings = job.plan.spec.compare, job.plan.finetune
+    if settings is None or compare is None or compare.lr is None or compare.lr.shape == "constant":
+        return settings
+    return replace(settings, lr=compare.lr)
 
 
 def _rate(rate: float | None) -> str:

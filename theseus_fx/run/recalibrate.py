@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from theseus_fx.planning.plan import RecalibrateStep
 from theseus_fx.run.job import Job
-from theseus_fx.run.training import steps_of
+from theseus_fx.run.rates import steps_of
 
 
 def recalibrate(job: Job, model: nn.Module, steps: Sequence[RecalibrateStep]) -> None:

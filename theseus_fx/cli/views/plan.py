@@ -11,7 +11,7 @@ from rich.text import Text
 
 from theseus_fx.cli.views.numbers import amount, count, flops, rate, shape
 from theseus_fx.cli.views.pairs import pair_stages
-from theseus_fx.cli.views.schedule import budget, optimizer, schedule_lines
+from theseus_fx.cli.views.schedule import budget, computing, optimizer, schedule_lines
 
 _OPTIONAL = ("padding", "stride", "bias", "padding_mode", "groups", "dilation")
 
@@ -96,9 +96,10 @@ def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
         tune = plan["finetune"]
         clip = "" if tune["clip"] is None else f", clip {tune['clip']:g}"
         loss = " + ".join(_term(term) for term in tune["loss"])
+        how = computing(tune)
         yield Text(
             f"then fine-tune for {amount(tune['for'])}: {optimizer(tune['optimizer'])}, "
-            f"lr {rate(tune['lr'])}{clip}, loss {loss}"
+            f"lr {rate(tune['lr'])}{clip}, loss {loss}{', ' if how else ''}{how}"
         )
     if plan["compare"] is not None:
         yield Text(f"beside it: {', '.join(plan['compare']['methods'])}")

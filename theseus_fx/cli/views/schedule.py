@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -18,6 +18,8 @@ def schedule_lines(plan: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(", ".join(facts), style="dim")
     for gate, stages in _gates(plan).items():
         yield Text(f"{stages} {gate}", style="dim")
+    for how, stages in _of_stages(plan, computing).items():
+        yield Text(f"{stages}: {how}", style="dim")
 
 
 def budget(stage: Mapping[str, Any]) -> str:
@@ -35,6 +37,18 @@ def call(value: Mapping[str, Any]) -> str:
     """`dmnn(k = 10, tau = 0.1, support = union)`."""
     arguments = ", ".join(f"{key} = {_plain(argument)}" for key, argument in value.items() if key != "name")
     return f"{value['name']}({arguments})" if arguments else value["name"]
+
+
+def computing(value: Mapping[str, Any]) -> str:
+    """How steps are computed, where that is not as usual: `each batch in 4 pieces, forward in bf16`."""
+    facts: list[str] = []
+    if value["accumulate"] > 1:
+        facts.append(f"each batch in {value['accumulate']} pieces")
+    if value["precision"] != "f32":
+        facts.append(f"forward in {value['precision']}")
+    if value["checkpointing"]:
+        facts.append("activations computed again in the backward pass")
+    return ", ".join(facts)
 
 
 def optimizer(value: Mapping[str, Any]) -> str:
@@ -98,9 +112,20 @@ def _gates(plan: Mapping[str, Any]) -> Mapping[str, str]:
                 if times
                 else ""
             )
-            numbers.setdefault(f"passes at {condition(gate)}{more}", []).append(stage["number"])
+            kept = ", else the guide's parts stay" if gate["keep_guide"] else ""
+            numbers.setdefault(f"passes at {condition(gate)}{more}{kept}", []).append(stage["number"])
+    return {gate: _called(plan, stages) for gate, stages in numbers.items()}
+
+
+def _of_stages(plan: Mapping[str, Any], say: Callable[[Mapping[str, Any]], str]) -> Mapping[str, str]:
+    """What is said of stages, and of which, where anything is."""
+    numbers: dict[str, list[int]] = {}
+    for stage in plan["stages"]:
+        if said := say(stage):
+            numbers.setdefault(said, []).append(stage["number"])
+    return {said: _called(plan, stages) for said, stages in numbers.items()}
+
+
+def _called(plan: Mapping[str, Any], stages: Sequence[int]) -> str:
     every = [stage["number"] for stage in plan["stages"]]
-    return {
-        gate: "each stage" if stages == every else f"stage {', '.join(map(str, stages))}"
-        for gate, stages in numbers.items()
-    }
+    return "each stage" if stages == every else f"stage {', '.join(map(str, stages))}"

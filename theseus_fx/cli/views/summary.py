@@ -51,6 +51,8 @@ def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
             f"recalibrating BatchNorm took the converted model from {_value(norm['before'], metric)} to "
             f"{_value(norm['after'], metric)} on validation, before fine-tuning"
         )
+    if kept := summary["converted"]["kept_guide"]:
+        yield Text(f"the guide's still, for their stages did not pass: {', '.join(kept)}", style="yellow")
     yield Text(
         f"{metric['samples']:,} held-out samples, {arrow}; time is that of the chosen candidate", style="dim"
     )
