@@ -33,6 +33,8 @@ class Job:
     task: Objective
     guide: nn.Module
     """On the session's device, in eval mode, no parameter requires a gradient."""
+    handed_over: bool = False
+    """Whether the guide was an object of the caller's, which the spec cannot build again."""
 
     def train_batch(self, step: int, *, stream: str) -> Batch:
         """Training batch number `step` of a stream, on the device; equal streams see equal batches."""

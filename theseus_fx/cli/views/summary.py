@@ -9,13 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from theseus_fx.cli.views.methods import called
 from theseus_fx.cli.views.numbers import count, flops, seconds
-
-NAMES = {
-    "naive_equal_finetune": "naive, same fine-tuning",
-    "naive_equal_total": "naive, same total steps",
-    "random_start": "same schedule, random start (paper)",
-}
 
 
 def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -40,7 +35,7 @@ def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
         "converted", *_row(summary["converted"], metric), _chosen(summary["converted"]), style="bold"
     )
     for name, outcome in summary["baselines"].items():
-        table.add_row(NAMES.get(name, name), *_row(outcome, metric), _chosen(outcome))
+        table.add_row(called(name), *_row(outcome, metric), _chosen(outcome))
     yield table
     if norm := summary["converted"]["batchnorm"]:
         yield Text(
