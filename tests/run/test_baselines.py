@@ -19,6 +19,7 @@ from theseus_fx.models.zoo import SmallResNet
 from theseus_fx.planning.baselines import MIXED, baselines
 from theseus_fx.planning.distilled import distilled
 from theseus_fx.planning.plan import Plan
+from theseus_fx.run.events import Silent
 from theseus_fx.run.scratch import reinitialise
 
 ALL = """compare naive, random_start, distillation, scratch {
@@ -167,3 +168,53 @@ def test_a_network_that_was_handed_over_is_initialised_anew() -> None:
             assert parameter.abs().max() < 2, name
     assert torch.equal(net.token.sort().values, before["token"])
     assert net.bn.running_mean.abs().max() == 0
+
+
+class Counting(Silent):
+    """Counts the steps that it is told of, and what it is told to expect."""
+
+    def __init__(self) -> None:
+        self.expected: list[int] = []
+        self.taken = 0
+        self._phase = ("", 0)
+
+    def expect(self, steps: int) -> None:
+        self.expected.append(steps)
+
+    def begin(self, title: str, *, steps: int, done: int) -> None:
+        if title != self._phase[0]:
+            self.taken += done
+        self._phase = (title, done)
+
+    def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None:
+        self.taken += done - self._phase[1]
+        self._phase = (self._phase[0], done)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "lr = choose(none, 1e-3)  for = 3 steps",
+        "lr = 1e-3  for = until(cka > 0.001, at_most = 30 steps)",
+        "lr = choose(none, 1e-3)  for = 2 steps  require cka > 0.999 else extend(1) else keep guide",
+        "lr = choose(1e-3, 1e-2)  for = 2 steps  stage 1 { require loss < LEVEL }",
+    ],
+)
+def test_the_forecast_is_right_in_the_end(tmp_path: Path, schedule: str) -> None:
+    rest = "compare naive, distillation, scratch { lr = choose(1e-3, 1e-2) }"
+    text = spec(schedule.replace("LEVEL", "0.5"), rest=rest)
+    if "LEVEL" in schedule:  # between the losses of the two candidates, so that one is out
+        run(text.replace("require loss < 0.5", ""), tmp_path / "plain")
+        lines = metrics(tmp_path / "plain")
+        first, second = (of(lines, f"converted/align-{i}")[1]["loss"] for i in (1, 2))
+        assert first != second
+        text = text.replace("0.5", str((first + second) / 2))
+    watching = Counting()
+    made = api.plan(text)
+    done = api.run_plan(made, out=tmp_path / "run", observer=watching)
+    if "LEVEL" in schedule:
+        assert sum("missed" in trial for trial in done.summary["converted"]["trials"]) == 1
+    assert watching.taken == watching.expected[-1]
+    again = Counting()
+    api.resume(tmp_path / "run", observer=again)
+    assert (again.taken, again.expected[-1]) == (0, 0)

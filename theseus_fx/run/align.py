@@ -69,7 +69,13 @@ def align(
         enforce: whether a stage that does not pass its gates ends the schedule or gives its parts back to the
             guide; else it is recorded and goes on.
     """
+    budgets = {
+        stage.number: steps_of(stage.alignment.budget, job.source.steps_per_epoch)
+        for stage in job.plan.stages
+        if rates[stage.number] is not None
+    }
     if (done := unit.finished()) is not None:
+        job.forecast.change(-sum(budgets.values()))
         return _restored(job, done.facts, done.tensors)
     kept = unit.resume() or {}
     dropped: list[str] = kept.get("kept_guide", list(without_parts))
@@ -81,6 +87,8 @@ def align(
 
     # a stage that introduces nothing goes on training what was introduced, so that budgets stay equal
     planned = [stage for stage in job.plan.stages if set(stage.trains) - set(without_parts)]
+    todo = {stage.number for stage in planned[len(records) :]}
+    job.forecast.change(-sum(steps for number, steps in budgets.items() if number not in todo))
     for whole in planned[len(records) :]:
         stage = without(whole, dropped)
         fresh = kept.get("stage") != stage.number
@@ -109,10 +117,12 @@ def align(
         record["validation"] = job.evaluate(job.hybrid(parts), Split.VALIDATION)
         records.append(record)
         steps += state.step
+        job.forecast.change(state.step - budgets.get(stage.number, 0))
         kept = {}
         job.session.metrics.append([{"unit": unit.name, "event": "stage", **record}])
         job.session.observer.end(f"stage {stage.number}", _told(record))
         if missed is not None:
+            job.forecast.change(-sum(steps for number, steps in budgets.items() if number > stage.number))
             break
     seconds = watch.seconds
     facts = {

@@ -56,7 +56,11 @@ def _run(job: Job, baseline: Baseline, converted: Outcome) -> Outcome:
     name, kept = baseline.name, converted.kept_guide
     settings = baseline_settings(job, baseline.loss)
     # where gates extended stages, the conversion took more than the plan says
-    steps = max(total_steps(job) + finetune_steps(job), converted.steps)
+    planned_steps = total_steps(job) + finetune_steps(job)
+    steps = max(planned_steps, converted.steps)
+    if baseline.total and baseline.method in ("naive", "scratch"):
+        taken = sum(rate is not None for rate in baseline_rates(job))
+        job.forecast.change((steps - planned_steps) * taken)
     match baseline.method:
         case "naive":
             steps = steps if baseline.total else finetune_steps(job)

@@ -19,6 +19,7 @@ from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.saved import differing
 from theseus_fx.run import environment
 from theseus_fx.run.baselines import expected_steps, run_baselines
+from theseus_fx.run.events import Forecast
 from theseus_fx.run.export import save_model
 from theseus_fx.run.folder import read_json, write_json, write_text
 from theseus_fx.run.guide import PreparedGuide, prepare_guide
@@ -115,9 +116,15 @@ def carry_out(
     task = _task(plan, source)
     guide = prepare_guide(plan, session=session, source=source, task=task, model=model, cache=cache)
     job = Job(
-        plan=plan, session=session, source=source, task=task, guide=guide.model, handed_over=model is not None
+        plan=plan,
+        session=session,
+        source=source,
+        task=task,
+        guide=guide.model,
+        handed_over=model is not None,
+        forecast=Forecast(session.observer),
     )
-    session.observer.expect(guide.steps + expected_steps(job))
+    job.forecast.change(expected_steps(job))
 
     converted = by_schedule(job, "converted")
     save_model(

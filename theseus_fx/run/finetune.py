@@ -57,6 +57,7 @@ def finetune(
         recalibrated: whether batch statistics are computed anew first, where the plan says so.
     """
     if (done := unit.finished()) is not None:
+        job.forecast.change(-done.facts["steps"])
         _load(model, done.tensors)
         return Finetuned(
             model=model.eval(),

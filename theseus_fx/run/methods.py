@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 from torch import nn
@@ -131,11 +130,10 @@ def _scheduled(job: Job, name: str, start: Start, kept_guide: Sequence[str]) -> 
     candidates = alignments(job, start)
     rates = finetune_rates(job) if start == "planned" else baseline_rates(job)
     settings = job.plan.finetune if start == "planned" else baseline_settings(job)
-    for (i, stage_rates), (j, rate) in product(enumerate(candidates, 1), enumerate(rates, 1)):
-        unit = job.session.unit(f"{name}/align-{i}")
+    for i, stage_rates in enumerate(candidates, 1):
         first = next(iter(stage_rates.values()))
         aligned = align(
-            unit,
+            job.session.unit(f"{name}/align-{i}"),
             job,
             rates=stage_rates,
             start=start,
@@ -143,28 +141,29 @@ def _scheduled(job: Job, name: str, start: Start, kept_guide: Sequence[str]) -> 
             enforce=start == "planned",
         )
         if aligned.missed is not None:
-            if j == 1:
-                job.session.observer.end(name, f"align {_rate(first)}: {aligned.missed}")
-                yield _OutOfRace(rates={"align": first}, aligned=aligned, missed=aligned.missed)
+            job.session.observer.end(name, f"align {_rate(first)}: {aligned.missed}")
+            job.forecast.change(-finetune_steps(job) * sum(rate is not None for rate in rates))
+            yield _OutOfRace(rates={"align": first}, aligned=aligned, missed=aligned.missed)
             continue
-        tuned = finetune(
-            job.session.unit(f"{name}/align-{i}-finetune-{j}"),
-            job,
-            job.hybrid(aligned.parts),
-            settings,
-            rate=rate,
-            steps=finetune_steps(job),
-            title=f"{name}: fine-tuning, candidate {j} of {len(rates)}",
-        )
-        job.session.observer.end(
-            name, f"align {_rate(first)}, fine-tune {_rate(rate)}: {tuned.validation:.4f} on validation"
-        )
-        yield _Trial(
-            rates={"align": first, "finetune": rate},
-            aligned=aligned,
-            finetuned=tuned,
-            kept_guide=aligned.kept_guide,
-        )
+        for j, rate in enumerate(rates, 1):
+            tuned = finetune(
+                job.session.unit(f"{name}/align-{i}-finetune-{j}"),
+                job,
+                job.hybrid(aligned.parts),
+                settings,
+                rate=rate,
+                steps=finetune_steps(job),
+                title=f"{name}: fine-tuning, candidate {j} of {len(rates)}",
+            )
+            job.session.observer.end(
+                name, f"align {_rate(first)}, fine-tune {_rate(rate)}: {tuned.validation:.4f} on validation"
+            )
+            yield _Trial(
+                rates={"align": first, "finetune": rate},
+                aligned=aligned,
+                finetuned=tuned,
+                kept_guide=aligned.kept_guide,
+            )
 
 
 def _whole(
