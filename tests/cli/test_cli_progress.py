@@ -103,3 +103,17 @@ def test_quiet_says_nothing_but_the_result(command: Command, tiny: Path) -> None
     said = command("run", tiny, "--quiet")
     assert said.err == ""
     assert "converted" in said.out
+
+
+def test_the_whole_run_counts_what_was_taken_before_and_no_extension_twice() -> None:
+    bars, screen = drawn(200)
+    with bars.board:
+        bars.expect(9)
+        bars.begin("stage 1", steps=4, done=3)
+        bars.step(done=4, loss=0.5, values={}, samples=1)
+        bars.begin("stage 1", steps=8, done=4)
+        bars.step(done=6, loss=0.5, values={}, samples=1)
+        bars.expect(12)
+        bars.board.refresh()
+    assert "6/12" in screen.getvalue()
+    assert "6/8" in screen.getvalue()

@@ -257,3 +257,45 @@ def test_a_full_disk_is_said_and_nothing_is_lost(
     forget_guides(tiny)
     assert command("run", tiny, "--out", "whole").code == 0
     assert_same_run(tiny.parent / "whole", tiny.parent / "run")
+
+
+EVERYTHING = """\
+schedule progressive {
+  init       = random
+  optimizer  = sgd(momentum = 0.9)
+  lr         = plateau(choose(1e-1, 1e-2), factor = 0.5, patience = 1 steps, average = 2 steps)
+  for        = until(loss < 1e-6, at_most = 4 steps)
+  accumulate = 2
+  require cka > 0.999 else extend(1) else keep guide
+  stage 1 { optimizer = adam  lr = linear(1e-3)  checkpointing = true  require cka > 0.001 }
+}
+finetune { lr = plateau(1e-3)  for = 3 steps  precision = bf16 }
+compare naive, distillation, scratch { lr = 1e-3  align_lr = 1e-3 }
+"""
+
+
+def test_gates_budgets_and_every_baseline_in_one_run(command: Command, tiny: Path) -> None:
+    head, _, _ = tiny.read_text().partition("schedule progressive")
+    tiny.write_text(head + EVERYTHING)
+    said = command("run", tiny, "--out", "run")
+    assert said.code == 0, said.err
+    summary = summary_of(tiny.parent / "run")
+    assert [stage["kept_guide"] for stage in summary["stages"]] == [[], ["conv[2]"], ["conv[3]"]]
+    assert [stage["steps"] for stage in summary["stages"]] == [4, 8, 8]
+    assert "its budget is spent again" in said.err
+    assert "the guide's still, for their stages did not pass: conv[2], conv[3]" in " ".join(said.out.split())
+    for shown in ("naive, same total steps, distilled", "progressive distillation", "from scratch"):
+        assert shown in " ".join(said.out.split())
+    # the chosen candidate took more than the plan says, and so did those that are compared with all of it
+    assert summary["converted"]["steps"] == 23
+    steps = {name: outcome["steps"] for name, outcome in summary["baselines"].items()}
+    assert steps == {
+        "naive_equal_finetune": 3,
+        "naive_equal_total": 23,
+        "naive_distilled": 23,
+        "distillation": 3 * 4 + 3,
+        "scratch": 23,
+    }
+    again = command("resume", "run", "--json")
+    assert again.code == 0
+    assert json.loads(again.out) == summary

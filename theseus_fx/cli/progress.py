@@ -65,9 +65,13 @@ class Lines:
     """One line for each finished phase."""
 
     out: Console
+    _told: bool = False
+    """Whether the number of steps was said; it may change, and the lines would not."""
 
     def expect(self, steps: int) -> None:
-        self.out.print(f"about {steps:,} gradient steps in all", style="dim")
+        if not self._told:
+            self.out.print(f"about {steps:,} gradient steps in all", style="dim")
+        self._told = True
 
     def begin(self, title: str, *, steps: int, done: int) -> None: ...
 
@@ -87,6 +91,7 @@ class Bars:
     board: Board
     _whole: TaskID | None = None
     _phase: TaskID | None = None
+    _title: str = ""
     _done: int = 0
     _samples: int = 0
 
@@ -97,7 +102,9 @@ class Bars:
 
     def begin(self, title: str, *, steps: int, done: int) -> None:
         self._drop_phase()
-        self._done, self._samples = done, 0
+        if self._whole is not None and title != self._title:  # else its budget was extended
+            self.board.advance(self._whole, done)
+        self._title, self._done, self._samples = title, done, 0
         self._phase = self.board.add_task(title, total=steps, completed=done)
 
     def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None:

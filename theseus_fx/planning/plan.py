@@ -23,8 +23,8 @@ of one sample, a multiply-add counts as two.
     stages          [STAGE], in order
     recalibrate     [{module_class, modules: how many of exactly this class, over: AMOUNT}]
     finetune        TRAINING | null
-    compare         {methods: [text], lr: RATE | null, align_lr: RATE | null} | null; a null rate is that
-                    of the phase
+    compare         {methods: [text], lr: RATE | null, align_lr: RATE | null, baselines: [BASELINE]} | null; a
+                    null rate is that of the phase
     totals          parameters: {guide: int, target: int}, shared ones once; flops: {guide: int, target: int}
     notes           [text], what to know before it is run
 
@@ -70,6 +70,8 @@ of one sample, a multiply-add counts as two.
     RATE            candidates: [float | null], between which validation chooses, null takes no step at all;
                     shape: "constant" | "cosine" | "linear" | "plateau"; warmup: AMOUNT | null;
                     plateau: {factor, patience: AMOUNT, average: AMOUNT, min} | null
+    BASELINE        name: `naive_equal_total`; method: text; candidates: int; for: [AMOUNT], steps of each, at
+                    most one amount for each unit
     CONDITION       measure: {name, ...}; operator: "<" | "<=" | ">" | ">="; level: float
     OPTIMIZER       {name: "adamw" | "adam"} | {name: "sgd", momentum}
     WIRE            int, the output of the step of that index | text, an input of the part: "in"
@@ -93,6 +95,7 @@ from theseus_fx.lang.spec import Alignment, Amount, Compare, Metric, Spec, Start
 from theseus_fx.match.inputs import PartInput
 from theseus_fx.match.ops.regions import Region
 from theseus_fx.modules.recipe import Recipe
+from theseus_fx.planning.baselines import baselines
 from theseus_fx.planning.paired import Pair, TargetNetwork
 from theseus_fx.planning.stage_json import (
     amount_json,
@@ -390,9 +393,18 @@ class Plan:
             "stages": [stage.as_json() for stage in self.stages],
             "recalibrate": [step.as_json() for step in self.recalibrate],
             "finetune": _training_json(self.finetune),
-            "compare": None if spec.compare is None else _compare_json(spec.compare),
+            "compare": None if spec.compare is None else self._compare_json(spec.compare),
             "totals": self.totals.as_json(),
             "notes": list(self.notes),
+        }
+
+    def _compare_json(self, compare: Compare) -> dict[str, Any]:
+        planned = baselines(self.spec, [stage.alignment for stage in self.stages])
+        return {
+            "methods": list(compare.methods),
+            "lr": None if compare.lr is None else rate_json(compare.lr),
+            "align_lr": None if compare.align_lr is None else rate_json(compare.align_lr),
+            "baselines": [baseline.as_json() for baseline in planned],
         }
 
 
@@ -402,14 +414,6 @@ def _region_json(region: Region, modules: Sequence[str]) -> dict[str, Any]:
 
 def _metric_json(metric: Metric) -> dict[str, Any]:
     return {"name": metric.name, **{k: _value_json(v) for k, v in metric.arguments.items()}}
-
-
-def _compare_json(compare: Compare) -> dict[str, Any]:
-    return {
-        "methods": list(compare.methods),
-        "lr": None if compare.lr is None else rate_json(compare.lr),
-        "align_lr": None if compare.align_lr is None else rate_json(compare.align_lr),
-    }
 
 
 def _training_json(training: Training | None) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from theseus_fx.data.order import stable_seed
 from theseus_fx.data.source import Batch, Split
 from theseus_fx.graph.program import StageProgram, stage_program
-from theseus_fx.planning.plan import Stage
+from theseus_fx.planning.plan import Stage, Tap
 from theseus_fx.run.gates import Missed, without
 from theseus_fx.run.gradients import Losses, Work
 from theseus_fx.run.job import Job
@@ -27,7 +27,7 @@ from theseus_fx.run.session import Stopwatch, Unit
 from theseus_fx.run.start import fitted_start, random_start
 from theseus_fx.run.stopping import Ending
 from theseus_fx.run.training import Phase, PhaseState, train
-from theseus_fx.similarity import Cka, Reading, read, tap_losses
+from theseus_fx.similarity import Cka, Reading, distillation_loss, read, tap_losses
 
 Parts = dict[str, nn.Module]
 
@@ -69,7 +69,13 @@ def align(
         enforce: whether a stage that does not pass its gates ends the schedule or gives its parts back to the
             guide; else it is recorded and goes on.
     """
+    budgets = {
+        stage.number: steps_of(stage.alignment.budget, job.source.steps_per_epoch)
+        for stage in job.plan.stages
+        if rates[stage.number] is not None
+    }
     if (done := unit.finished()) is not None:
+        job.forecast.change(-sum(budgets.values()))
         return _restored(job, done.facts, done.tensors)
     kept = unit.resume() or {}
     dropped: list[str] = kept.get("kept_guide", list(without_parts))
@@ -79,7 +85,10 @@ def align(
     watch = Stopwatch(before=kept.get("seconds", 0.0))
     steps = sum(record["steps"] for record in records)
 
-    planned = [stage for stage in job.plan.stages if set(stage.newest) - set(without_parts)]
+    # a stage that introduces nothing goes on training what was introduced, so that budgets stay equal
+    planned = [stage for stage in job.plan.stages if set(stage.trains) - set(without_parts)]
+    todo = {stage.number for stage in planned[len(records) :]}
+    job.forecast.change(-sum(steps for number, steps in budgets.items() if number not in todo))
     for whole in planned[len(records) :]:
         stage = without(whole, dropped)
         fresh = kept.get("stage") != stage.number
@@ -108,10 +117,12 @@ def align(
         record["validation"] = job.evaluate(job.hybrid(parts), Split.VALIDATION)
         records.append(record)
         steps += state.step
+        job.forecast.change(state.step - budgets.get(stage.number, 0))
         kept = {}
         job.session.metrics.append([{"unit": unit.name, "event": "stage", **record}])
         job.session.observer.end(f"stage {stage.number}", _told(record))
         if missed is not None:
+            job.forecast.change(-sum(steps for number, steps in budgets.items() if number > stage.number))
             break
     seconds = watch.seconds
     facts = {
@@ -160,11 +171,11 @@ def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Pha
         return *outputs.target_taps, *outputs.guide_taps
 
     def loss(outputs: Sequence[Tensor], batch: Batch) -> Losses:
-        losses = tap_losses(outputs[: len(stage.taps)], outputs[len(stage.taps) :], Cka())
-        values = {str(tap.part): value for tap, value in zip(stage.taps, 1 - losses.detach(), strict=True)}
-        return losses.mean(), values
+        losses = _losses(stage, outputs[: len(stage.taps)], outputs[len(stage.taps) :])
+        told = losses.detach() if settings.metric.name == "distill" else 1 - losses.detach()
+        return losses.mean(), {_named(tap): value for tap, value in zip(stage.taps, told, strict=True)}
 
-    newest = job.plan.part(stage.introduces[-1])
+    newest = job.plan.part((stage.newest or stage.trains)[-1])
     return Phase(
         title=f"stage {stage.number} of {len(job.plan.stages)}: {newest.name} {newest.path}",
         record={"phase": "align", "stage": stage.number},
@@ -188,6 +199,20 @@ def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Pha
     )
 
 
+def _losses(stage: Stage, targets: Sequence[Tensor], guides: Sequence[Tensor]) -> Tensor:
+    """The loss of each tap, (taps,)."""
+    metric = stage.alignment.metric
+    if metric.name == "distill":
+        temperature = cast("float", metric.arguments["temperature"])
+        pairs = zip(targets, guides, strict=True)
+        return torch.stack([distillation_loss(a, b, temperature) for a, b in pairs])
+    return tap_losses(targets, guides, Cka())
+
+
+def _named(tap: Tap) -> str:
+    return tap.part or "output"
+
+
 def _held_out(job: Job, stage: Stage, program: StageProgram) -> TakeHeldOut:
     """The stage's taps on the batch that its readings are taken of."""
 
@@ -195,7 +220,7 @@ def _held_out(job: Job, stage: Stage, program: StageProgram) -> TakeHeldOut:
     def take() -> HeldOut:
         outputs = program.eval()(*_held_out_batch(job).inputs)
         program.train()
-        losses = tap_losses(outputs.target_taps, outputs.guide_taps, Cka())
+        losses = _losses(stage, outputs.target_taps, outputs.guide_taps)
         return HeldOut(
             targets=outputs.target_taps,
             guides=outputs.guide_taps,
@@ -233,8 +258,8 @@ def _readings(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> dict[st
     outputs = _program(job, stage, parts)(*_held_out_batch(job).inputs)
     found: dict[str, Reading] = {}
     for tap, a, b in zip(stage.taps, outputs.target_taps, outputs.guide_taps, strict=True):
-        order = torch.Generator().manual_seed(stable_seed(job.session.seed, "chance", str(tap.part)))
-        found[str(tap.part)] = read(a, b, order)
+        order = torch.Generator().manual_seed(stable_seed(job.session.seed, "chance", _named(tap)))
+        found[_named(tap)] = read(a, b, order)
     return found
 
 
@@ -275,10 +300,12 @@ def _stage_record(
 
 
 def _told(record: Mapping[str, Any]) -> str:
-    newest = record["taps"][record["parts"][-1]]
+    taps: dict[str, Any] = record["taps"]
+    name = record["parts"][-1] if record["parts"] else list(taps)[-1]
+    newest = taps.get(name) or taps["output"]
     kept = ", does not pass: the guide's part stays" if record["kept_guide"] else ""
     return (
-        f"{record['parts'][-1]}: similarity {newest['before']:.4f} -> {newest['after']:.4f} "
+        f"{name}: similarity {newest['before']:.4f} -> {newest['after']:.4f} "
         f"(chance {newest['chance']:.4f}){kept}, hybrid {record['validation']:.4f} on validation"
     )
 

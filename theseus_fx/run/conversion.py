@@ -18,18 +18,13 @@ from theseus_fx.lang.printer import print_document
 from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.saved import differing
 from theseus_fx.run import environment
+from theseus_fx.run.baselines import expected_steps, run_baselines
+from theseus_fx.run.events import Forecast
 from theseus_fx.run.export import save_model
 from theseus_fx.run.folder import read_json, write_json, write_text
 from theseus_fx.run.guide import PreparedGuide, prepare_guide
 from theseus_fx.run.job import Job
-from theseus_fx.run.methods import (
-    Outcome,
-    baseline_steps,
-    by_schedule,
-    expected_steps,
-    from_random_start,
-    naive,
-)
+from theseus_fx.run.methods import Outcome, by_schedule
 from theseus_fx.run.session import Session
 
 SUMMARY_SCHEMA = 1
@@ -120,8 +115,16 @@ def carry_out(
     """
     task = _task(plan, source)
     guide = prepare_guide(plan, session=session, source=source, task=task, model=model, cache=cache)
-    job = Job(plan=plan, session=session, source=source, task=task, guide=guide.model)
-    session.observer.expect(guide.steps + expected_steps(job))
+    job = Job(
+        plan=plan,
+        session=session,
+        source=source,
+        task=task,
+        guide=guide.model,
+        handed_over=model is not None,
+        forecast=Forecast(session.observer),
+    )
+    job.forecast.change(expected_steps(job))
 
     converted = by_schedule(job, "converted")
     save_model(
@@ -131,7 +134,7 @@ def carry_out(
         kept_guide=converted.kept_guide,
         handed_over=model is not None,
     )
-    baselines = _baselines(job, converted)
+    baselines = run_baselines(job, converted)
 
     summary = _summary(job, guide, converted, baselines)
     write_json(session.folder / "summary.json", summary)
@@ -147,23 +150,6 @@ def _task(plan: Plan, source: DataSource) -> Objective:
     if isinstance(task, LanguageModelling):
         check_vocabulary(wanted, source.classes, plan.trace.value(plan.trace.output).shape)
     return task
-
-
-def _baselines(job: Job, converted: Outcome) -> dict[str, Outcome]:
-    compare = job.plan.spec.compare
-    methods = () if compare is None else compare.methods
-    outcomes: dict[str, Outcome] = {}
-    kept = converted.kept_guide
-    if "naive" in methods:
-        for name, steps in baseline_steps(job, taken=converted.steps).items():
-            outcomes[name] = naive(job, name, steps=steps, kept_guide=kept)
-    if "random_start" in methods:
-        planned = {start.start.kind for stage in job.plan.stages for start in stage.starts}
-        same = planned == {"random"}
-        outcomes["random_start"] = (
-            converted if same else from_random_start(job, "random_start", kept_guide=kept)
-        )
-    return outcomes
 
 
 def _summary(

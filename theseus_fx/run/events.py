@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -28,6 +29,20 @@ class Observer(Protocol):
     def say(self, text: str) -> None:
         """A line for the person: a warning, or a fact worth knowing now."""
         ...
+
+
+@dataclass(slots=True)
+class Forecast:
+    """About how many gradient steps a run takes in all, corrected as soon as more is known."""
+
+    observer: Observer
+    steps: int = 0
+
+    def change(self, by: int) -> None:
+        """So many steps more, or fewer, than was thought."""
+        if by:
+            self.steps += by
+            self.observer.expect(self.steps)
 
 
 class Silent:

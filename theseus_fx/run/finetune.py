@@ -42,6 +42,7 @@ def finetune(
     rate: float | None,
     steps: int,
     title: str,
+    recalibrated: bool = True,
 ) -> Finetuned:
     """Recalibrates the model and trains all of it on the task, or takes up the unit where it was left.
 
@@ -53,8 +54,10 @@ def finetune(
         rate: the peak learning rate; None takes no step.
         steps: how many steps.
         title: for the person who watches.
+        recalibrated: whether batch statistics are computed anew first, where the plan says so.
     """
     if (done := unit.finished()) is not None:
+        job.forecast.change(-done.facts["steps"])
         _load(model, done.tensors)
         return Finetuned(
             model=model.eval(),
@@ -66,7 +69,7 @@ def finetune(
     kept = unit.resume()
     watch = Stopwatch(before=0.0 if kept is None else kept["seconds"])
     if kept is None:
-        batchnorm = _recalibrated(job, model)
+        batchnorm = _recalibrated(job, model) if recalibrated else None
         state = PhaseState()
     else:
         batchnorm = kept["batchnorm"]

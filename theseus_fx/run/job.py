@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
@@ -20,6 +20,7 @@ from theseus_fx.graph.surgery import convert
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import LossTerm
 from theseus_fx.planning.plan import Plan
+from theseus_fx.run.events import Forecast, Silent
 from theseus_fx.run.session import Session
 from theseus_fx.similarity import distillation_loss, mse_loss
 
@@ -34,6 +35,9 @@ class Job:
     task: Objective
     guide: nn.Module
     """On the session's device, in eval mode, no parameter requires a gradient."""
+    handed_over: bool = False
+    """Whether the guide was an object of the caller's, which the spec cannot build again."""
+    forecast: Forecast = field(default_factory=lambda: Forecast(Silent()))
 
     def train_batch(self, step: int, *, stream: str) -> Batch:
         """Training batch number `step` of a stream, on the device; equal streams see equal batches."""

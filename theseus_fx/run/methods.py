@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
 from theseus_fx.data.source import Split
 from theseus_fx.lang.diagnostics import Rejected
-from theseus_fx.lang.spec import LearningRate, Training
-from theseus_fx.run.align import Aligned, align, total_steps
+from theseus_fx.lang.spec import Training
+from theseus_fx.planning.distilled import distilled
+from theseus_fx.run.align import Aligned, align
+from theseus_fx.run.candidates import (
+    Start,
+    alignments,
+    baseline_rates,
+    baseline_settings,
+    finetune_rates,
+)
 from theseus_fx.run.finetune import Finetuned, finetune
 from theseus_fx.run.gates import Missed
 from theseus_fx.run.job import Job
 from theseus_fx.run.rates import steps_of
-from theseus_fx.run.start import random_start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +81,45 @@ def by_schedule(job: Job, name: str) -> Outcome:
     Raises:
         Rejected: THX802 where no candidate passes the gates of its stages.
     """
-    return _best(job, _scheduled_trials(job, name, "planned", ()))
+    return _best(job, _scheduled(job, name, "planned", ()))
 
 
 def from_random_start(job: Job, name: str, *, kept_guide: Sequence[str]) -> Outcome:
     """The paper's recipe, whatever the plan says of starts: the same schedule from random replacements.
 
-    A candidate that takes no step is left out of its alignment, for then nothing would be left of it. Gates
-    extend its stages too, but neither stop it nor give parts back to the guide: it is to have the same
+    Gates extend its stages too, but neither stop it nor give parts back to the guide: it is to have the same
     architecture as the conversion.
     """
-    return _best(job, _scheduled_trials(job, name, "random", kept_guide))
+    return _best(job, _scheduled(job, name, "random", kept_guide))
 
 
-def naive(job: Job, name: str, *, steps: int, kept_guide: Sequence[str]) -> Outcome:
-    """All parts replaced at once, at random, the rest of the guide kept; recalibrated and fine-tuned."""
-    return _best(job, _naive_trials(job, name, steps, kept_guide))
+def distillation(job: Job, name: str, *, kept_guide: Sequence[str]) -> Outcome:
+    """Progressive distillation from a random start: stages train on the guide's logits (appendix I)."""
+    return from_random_start(replace(job, plan=distilled(job.plan)), name, kept_guide=kept_guide)
+
+
+def trained_whole(
+    job: Job,
+    name: str,
+    build: Callable[[], nn.Module],
+    settings: Training | None,
+    *,
+    steps: int,
+    kept_guide: Sequence[str],
+    recalibrated: bool = True,
+) -> Outcome:
+    """A network without stages: it is built, recalibrated and trained.
+
+    Args:
+        job: the run.
+        name: of the method.
+        build: makes the network, the same one for every candidate.
+        settings: of its training.
+        steps: of each candidate.
+        kept_guide: parts that are the guide's in it.
+        recalibrated: whether batch statistics are computed anew first.
+    """
+    return _best(job, _whole(job, name, build, settings, steps, kept_guide, recalibrated))
 
 
 def finetune_steps(job: Job) -> int:
@@ -99,52 +128,14 @@ def finetune_steps(job: Job) -> int:
     return 0 if settings is None else steps_of(settings.budget, job.source.steps_per_epoch)
 
 
-def baseline_steps(job: Job, *, taken: int = 0) -> Mapping[str, int]:
-    """The naive baselines by name and their steps: as many as fine-tuning has, and as the whole plan has.
-
-    Where extensions made the conversion take more, it is as many as those that were `taken`.
-    """
-    return {
-        "naive_equal_finetune": finetune_steps(job),
-        "naive_equal_total": max(total_steps(job) + finetune_steps(job), taken),
-    }
-
-
-def expected_steps(job: Job) -> int:
-    """About how many gradient steps conversion and baselines take, all candidates together."""
-    tune, schedule = finetune_steps(job), total_steps(job)
-    compare = job.plan.spec.compare
-    methods = () if compare is None else compare.methods
-    own = [_steps_of_trials(job, _alignments(job, "planned"), _finetune_rates(job), schedule, tune)]
-    if "random_start" in methods:
-        own.append(_steps_of_trials(job, _alignments(job, "random"), _baseline_rates(job), schedule, tune))
-    if "naive" in methods:
-        taken = [r for r in _baseline_rates(job) if r is not None]
-        own += [steps * len(taken) for steps in baseline_steps(job).values()]
-    return sum(own)
-
-
-def _steps_of_trials(
-    job: Job,
-    alignments: Sequence[Mapping[int, float | None]],
-    rates: Sequence[float | None],
-    schedule: int,
-    tune: int,
-) -> int:
-    aligned = sum(schedule for rate in alignments if any(r is not None for r in rate.values()))
-    return aligned + len(alignments) * tune * sum(rate is not None for rate in rates)
-
-
-def _scheduled_trials(
-    job: Job, name: str, start: Literal["planned", "random"], kept_guide: Sequence[str]
-) -> Iterator[_Trial | _OutOfRace]:
-    alignments = _alignments(job, start)
-    rates = _finetune_rates(job) if start == "planned" else _baseline_rates(job)
-    settings = job.plan.finetune if start == "planned" else _baseline_settings(job)
-    for (i, stage_rates), (j, rate) in product(enumerate(alignments, 1), enumerate(rates, 1)):
-        unit = job.session.unit(f"{name}/align-{i}")
+def _scheduled(job: Job, name: str, start: Start, kept_guide: Sequence[str]) -> Iterator[_Trial | _OutOfRace]:
+    candidates = alignments(job, start)
+    rates = finetune_rates(job) if start == "planned" else baseline_rates(job)
+    settings = job.plan.finetune if start == "planned" else baseline_settings(job)
+    for i, stage_rates in enumerate(candidates, 1):
+        first = next(iter(stage_rates.values()))
         aligned = align(
-            unit,
+            job.session.unit(f"{name}/align-{i}"),
             job,
             rates=stage_rates,
             start=start,
@@ -152,41 +143,51 @@ def _scheduled_trials(
             enforce=start == "planned",
         )
         if aligned.missed is not None:
-            if j == 1:
-                job.session.observer.end(name, f"align {_rate(stage_rates[1])}: {aligned.missed}")
-                yield _OutOfRace(rates={"align": stage_rates[1]}, aligned=aligned, missed=aligned.missed)
+            job.session.observer.end(name, f"align {_rate(first)}: {aligned.missed}")
+            job.forecast.change(-finetune_steps(job) * sum(rate is not None for rate in rates))
+            yield _OutOfRace(rates={"align": first}, aligned=aligned, missed=aligned.missed)
             continue
-        model = job.hybrid(aligned.parts)
-        tuned = finetune(
-            job.session.unit(f"{name}/align-{i}-finetune-{j}"),
-            job,
-            model,
-            settings,
-            rate=rate,
-            steps=finetune_steps(job),
-            title=f"{name}: fine-tuning, candidate {j} of {len(rates)}",
-        )
-        first = stage_rates[1]
-        told = {"align": first, "finetune": rate}
-        job.session.observer.end(
-            name, f"align {_rate(first)}, fine-tune {_rate(rate)}: {tuned.validation:.4f} on validation"
-        )
-        yield _Trial(rates=told, aligned=aligned, finetuned=tuned, kept_guide=aligned.kept_guide)
+        for j, rate in enumerate(rates, 1):
+            tuned = finetune(
+                job.session.unit(f"{name}/align-{i}-finetune-{j}"),
+                job,
+                job.hybrid(aligned.parts),
+                settings,
+                rate=rate,
+                steps=finetune_steps(job),
+                title=f"{name}: fine-tuning, candidate {j} of {len(rates)}",
+            )
+            job.session.observer.end(
+                name, f"align {_rate(first)}, fine-tune {_rate(rate)}: {tuned.validation:.4f} on validation"
+            )
+            yield _Trial(
+                rates={"align": first, "finetune": rate},
+                aligned=aligned,
+                finetuned=tuned,
+                kept_guide=aligned.kept_guide,
+            )
 
 
-def _naive_trials(job: Job, name: str, steps: int, kept_guide: Sequence[str]) -> Iterator[_Trial]:
-    rates = _baseline_rates(job)
+def _whole(
+    job: Job,
+    name: str,
+    build: Callable[[], nn.Module],
+    settings: Training | None,
+    steps: int,
+    kept_guide: Sequence[str],
+    recalibrated: bool,
+) -> Iterator[_Trial]:
+    rates = baseline_rates(job)
     for j, rate in enumerate(rates, 1):
-        replaced = [part for part in job.plan.parts if part.name not in kept_guide]
-        parts = {part.name: random_start(job, part) for part in replaced}
         tuned = finetune(
             job.session.unit(f"{name}/finetune-{j}"),
             job,
-            job.hybrid(parts),
-            _baseline_settings(job),
+            build(),
+            settings,
             rate=rate,
             steps=steps,
             title=f"{name}: candidate {j} of {len(rates)}",
+            recalibrated=recalibrated,
         )
         job.session.observer.end(name, f"fine-tune {_rate(rate)}: {tuned.validation:.4f} on validation")
         yield _Trial(rates={"finetune": rate}, aligned=None, finetuned=tuned, kept_guide=tuple(kept_guide))
@@ -228,43 +229,6 @@ def _best(job: Job, trials: Iterator[_Trial | _OutOfRace]) -> Outcome:
 def _key(job: Job, trial: _Trial) -> tuple[float, int]:
     sign = 1.0 if job.task.direction == "higher" else -1.0
     return sign * trial.finetuned.validation, -trial.steps
-
-
-def _alignments(job: Job, start: Literal["planned", "random"]) -> list[dict[int, float | None]]:
-    """The candidates of the schedule: the n-th takes the n-th rate of every stage, or its last one."""
-    compare = job.plan.spec.compare
-    rates = {stage.number: stage.alignment.lr for stage in job.plan.stages}
-    if start == "random" and compare is not None and compare.align_lr is not None:
-        rates = dict.fromkeys(rates, compare.align_lr)
-    candidates = {number: _usable(rate, start) for number, rate in rates.items()}
-    count = max(len(c) for c in candidates.values())
-    return [{number: c[min(i, len(c) - 1)] for number, c in candidates.items()} for i in range(count)]
-
-
-def _usable(rate: LearningRate, start: Literal["planned", "random"]) -> tuple[float | None, ...]:
-    if start == "planned":
-        return rate.candidates
-    stepping = tuple(c for c in rate.candidates if c is not None)
-    return stepping or rate.candidates
-
-
-def _finetune_rates(job: Job) -> tuple[float | None, ...]:
-    return (None,) if job.plan.finetune is None else job.plan.finetune.lr.candidates
-
-
-def _baseline_rates(job: Job) -> tuple[float | None, ...]:
-    compare = job.plan.spec.compare
-    if compare is not None and compare.lr is not None:
-        return compare.lr.candidates
-    return tuple(r for r in _finetune_rates(job) if r is not None) or (None,)
-
-
-def _baseline_settings(job: Job) -> Training | None:
-    """Those of `finetune`; a shape of the rate that `compare` writes out takes the place of its own."""
-    compare, settings = job.plan.spec.compare, job.plan.finetune
-    if settings is None or compare is None or compare.lr is None or compare.lr.shape == "constant":
-        return settings
-    return replace(settings, lr=compare.lr)
 
 
 def _rate(rate: float | None) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.source import Span
-from theseus_fx.lang.spec import Compare, Schedule
+from theseus_fx.lang.spec import Schedule
 from theseus_fx.planning.plan import Plan, Stage
 
-METRICS = ("cka",)
+METRICS = ("cka", "distill")
 STARTS = ("random", "fit", "given")
-METHODS = ("naive", "random_start")
 
 Refusal = tuple[Span | None, str, str]
 """Where it stands, what it is, and what can be run instead."""
@@ -56,8 +55,6 @@ def _refusals(plan: Plan) -> Iterator[Refusal]:
     yield from _of_layout(spec.schedule)
     for stage in plan.stages:
         yield from _of_stage(stage)
-    if spec.compare is not None:
-        yield from _of_compare(spec.compare)
 
 
 def _of_layout(schedule: Schedule) -> Iterator[Refusal]:
@@ -82,13 +79,6 @@ def _of_stage(stage: Stage) -> Iterator[Refusal]:
     for start in stage.starts:
         if start.start.kind not in STARTS:
             yield start.start.span, f"`init = {start.start.kind}`", "a run can start with `random` and `fit`"
-
-
-def _of_compare(compare: Compare) -> Iterator[Refusal]:
-    for method in compare.methods:
-        if method not in METHODS:
-            span = compare.spans.get(method, compare.span)
-            yield span, f"the baseline `{method}`", f"a run can compare {_names(METHODS)}"
 
 
 def _names(words: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from theseus_fx.cli.views.methods import budgeted
 from theseus_fx.cli.views.numbers import amount, count, flops, rate, shape
 from theseus_fx.cli.views.pairs import pair_stages
 from theseus_fx.cli.views.schedule import budget, computing, optimizer, schedule_lines
@@ -102,7 +103,8 @@ def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
             f"lr {rate(tune['lr'])}{clip}, loss {loss}{', ' if how else ''}{how}"
         )
     if plan["compare"] is not None:
-        yield Text(f"beside it: {', '.join(plan['compare']['methods'])}")
+        for baseline in plan["compare"]["baselines"]:
+            yield Text(f"beside it: {budgeted(baseline)}", style="dim")
 
 
 def _totals(plan: Mapping[str, Any]) -> Text:

@@ -9,13 +9,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from theseus_fx.cli.views.methods import called
 from theseus_fx.cli.views.numbers import count, flops, seconds
 
-NAMES = {
-    "naive_equal_finetune": "naive, same fine-tuning",
-    "naive_equal_total": "naive, same total steps",
-    "random_start": "same schedule, random start (paper)",
-}
 SHARES = ("accuracy", "top5")
 """Metrics that are shares of the samples."""
 
@@ -42,7 +38,7 @@ def summary_view(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
         "converted", *_row(summary["converted"], metric), _chosen(summary["converted"]), style="bold"
     )
     for name, outcome in summary["baselines"].items():
-        table.add_row(NAMES.get(name, name), *_row(outcome, metric), _chosen(outcome))
+        table.add_row(called(name), *_row(outcome, metric), _chosen(outcome))
     yield table
     if (others := _others(summary)) is not None:
         yield others
