@@ -142,10 +142,10 @@ class Start:
 
     kind: Literal["random", "fit", "copy", "given"]
     """`copy`: from the guide's part, tensor by tensor; `given`: a target, as its sentence builds it."""
-    samples: int = 2048
-    """Inputs that a fit may look at."""
-    metric: Literal["plain", "logits"] = "logits"
-    """The metric of a fit's residual: Euclidean, or that of the guide's logits."""
+    samples: int | None = None
+    """Inputs that a fit may look at; None: the plan decides."""
+    metric: Literal["plain", "logits"] | None = None
+    """The metric of a fit's residual: Euclidean, or that of the guide's logits; None: the plan decides."""
     ridge: float | None = None
     """The ridge relative to the mean squared input; None: generalised cross-validation."""
     span: Span | None = None

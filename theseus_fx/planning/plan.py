@@ -53,8 +53,10 @@ of one sample, a multiply-add counts as two.
                     lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: largest gradient norm | null;
                     accumulate: pieces of a batch; precision: "f32" | "bf16"; checkpointing: bool;
                     init: [{part, kind: "random" | "copy" | "given", reason}
-                    | {part, kind: "fit", samples, metric: "plain" | "logits", ridge: float | null, reason}],
-                    one for each part that it introduces;
+                    | {part, kind: "fit", method: "low_rank" | "readout" | "balanced", samples,
+                    metric: "plain" | "logits", ridge: float | null, memory: bytes that it holds at most,
+                    beside the networks and the activations of one batch, reason}], one for each part that it
+                    introduces;
                     require: [CONDITION with extend: int, how often `for` may be spent again, and keep_guide:
                     bool, whether the guide's parts stay after that or a run stops], its gates;
                     guide_share: 0 to 1, of the guide's FLOPs that its taps need; target_share: of the
@@ -80,7 +82,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -105,6 +107,9 @@ from theseus_fx.planning.stage_json import (
     schedule_json,
     start_json,
 )
+
+Method = Literal["low_rank", "readout", "balanced"]
+"""Kinds of fit: of two linear maps, of the last one, of an Elman network."""
 
 SCHEMA = 2
 """The version of the plan's JSON; it grows when a field changes its meaning or goes."""
@@ -231,9 +236,14 @@ class PartStart:
     start: Start
     reason: str
     """Why, in a few words: `as the spec says`."""
+    method: Method | None = None
+    """Of a fit."""
+    memory: int | None = None
+    """Bytes that a fit holds at most, beside the networks and the activations of one batch."""
 
     def as_json(self) -> dict[str, Any]:
-        return {"part": self.part, **start_json(self.start), "reason": self.reason}
+        entry: dict[str, Any] = {"part": self.part, **start_json(self.start), "reason": self.reason}
+        return entry if self.method is None else {**entry, "method": self.method, "memory": self.memory}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
