@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,20 @@ def ending_of(recipe: Recipe) -> Ending:
     """How a recipe ends."""
     found = _elman(recipe) or _linear(recipe, recipe.output, _uses(recipe))
     return found if isinstance(found, ElmanEnding | NoEnding) else found.ending(recipe)
+
+
+def at_rank(recipe: Recipe, rank: int) -> Recipe:
+    """The recipe with another width between the two linear maps that it ends in."""
+    ending = ending_of(recipe)
+    if not isinstance(ending, LinearEnding) or ending.first is None:
+        raise ValueError(f"{recipe.name} does not end in two linear maps")
+    names = recipe.child_names()
+    sizes = {names.index(ending.first): "out_features", names.index(ending.name): "in_features"}
+    steps = tuple(
+        replace(step, arguments={**step.arguments, sizes[index]: rank}) if index in sizes else step
+        for index, step in enumerate(recipe.steps)
+    )
+    return replace(recipe, steps=steps)
 
 
 def put_back(y: Tensor, moves: Sequence[Step], shape: Sequence[int]) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from theseus_fx.lang.code import Code
+from theseus_fx.lang.spec import AutoRank
 from theseus_fx.models import from_python
 from theseus_fx.models.from_python import load_class
 from theseus_fx.modules.functions import FUNCTIONS
@@ -67,6 +68,8 @@ class Recipe:
     """Values inside of it that are compared with values of the guide's part, by name."""
     shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict[str, tuple[int | str, ...]])
     """Of these values, with the word `batch` where the batch is."""
+    budgets: frozenset[AutoRank] = frozenset()
+    """The `auto(...)` that sizes of it follow from; a run chooses them, and a recipe as JSON has none."""
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ of one sample, a multiply-add counts as two.
                     nodes: [node], modules: [path that goes]}; replacement: the recipe as text;
                     recipe: {name, dtype, steps: [{kind, arguments: {name: value}, inputs: [WIRE]}],
                     output: WIRE; values: {name: {wire: WIRE, shape}}, only where taps are in it};
+                    rank, only where a run chooses it: {auto: {parameters: of all parts under the budget},
+                    uniform: the rank that all of them could have, at_most: int}, for sizes are planned so;
                     inputs: [{name: of the parameter, node, dtype, shape}]; takes: [name of an input], what
                     flows into the replacement; input_shape: of the first of these; output_shape;
                     parameters: {before, after}; flops: {before, after}
@@ -94,6 +96,7 @@ from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import Alignment, Amount, Compare, Metric, Spec, Start, Training
 from theseus_fx.match.inputs import PartInput
 from theseus_fx.match.ops.regions import Region
+from theseus_fx.modules.endings import LinearEnding, ending_of
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.paired import Pair, TargetNetwork
 from theseus_fx.planning.stage_json import (
@@ -160,6 +163,14 @@ class Part:
         """A replacement in the part's place."""
         return Placement(module, self.takes, region=self.region is not None or self.opened)
 
+    def _rank_json(self) -> dict[str, Any]:
+        ending = ending_of(self.recipe)
+        if not isinstance(ending, LinearEnding):
+            raise TypeError(f"{self.name} has no rank to choose")  # the planner has refused it
+        (budget,) = self.recipe.budgets
+        most = min(ending.d_in, ending.d_out)
+        return {"auto": {"parameters": budget.parameters}, "uniform": ending.rank, "at_most": most}
+
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -170,6 +181,7 @@ class Part:
             **({} if self.region is None else {"region": _region_json(self.region, self.modules)}),
             "replacement": str(self.recipe),
             "recipe": self.recipe.as_json(),
+            **({} if not self.recipe.budgets else {"rank": self._rank_json()}),
             "inputs": [entry.as_json() for entry in self.inputs],
             "takes": [entry.name for node in self.takes for entry in self.inputs if entry.node == node],
             "input_shape": list(self.input_shape),

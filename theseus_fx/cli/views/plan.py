@@ -12,7 +12,7 @@ from rich.text import Text
 from theseus_fx.cli.views.numbers import amount, count, flops, rate, shape
 from theseus_fx.cli.views.pairs import pair_stages
 from theseus_fx.cli.views.schedule import budget, computing, optimizer, schedule_lines
-from theseus_fx.cli.views.starts import start_cell, start_lines
+from theseus_fx.cli.views.starts import rank_lines, start_cell, start_lines
 
 _OPTIONAL = ("padding", "stride", "bias", "padding_mode", "groups", "dilation")
 
@@ -90,6 +90,7 @@ def _tap(tap: Mapping[str, Any]) -> str:
 
 def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
     yield from schedule_lines(plan)
+    yield from rank_lines(plan)
     yield from start_lines(plan)
     for step in plan["recalibrate"]:
         many = f"{step['modules']} {step['module_class']}"
@@ -155,6 +156,8 @@ def _replacement(part: Mapping[str, Any]) -> str:
             arguments = step["arguments"]
             widths = widths or [str(arguments["in_features"])]
             widths.append(str(arguments["out_features"]))
+    if "rank" in part:
+        widths[-2] = "auto"
     return f"{recipe['name']} {'-'.join(widths)}" if 0 < len(widths) < 5 else recipe["name"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from theseus_fx.cli.views.numbers import size
+from theseus_fx.cli.views.numbers import count, size
 
 _NAMES = {"copy": "copied from the guide", "given": "as given", "random": "at random"}
 
@@ -33,6 +33,22 @@ def start_lines(plan: Mapping[str, Any]) -> Iterator[Text]:
     if held := max((init["memory"] for init in starts if init["kind"] == "fit"), default=0):
         yield Text(
             f"a fit holds at most {size(held)} beside the networks and the activations of a batch",
+            style="dim",
+        )
+
+
+def rank_lines(plan: Mapping[str, Any]) -> Iterator[Text]:
+    """A line for each budget from which a run will choose ranks."""
+    budgets: dict[int, list[Mapping[str, Any]]] = {}
+    for part in plan["parts"]:
+        if "rank" in part:
+            budgets.setdefault(part["rank"]["auto"]["parameters"], []).append(part)
+    for budget, parts in budgets.items():
+        alike = sorted({part["rank"]["uniform"] for part in parts})
+        sizes = f"{alike[0]}" if len(alike) == 1 else f"{alike[0]} to {alike[-1]}"
+        yield Text(
+            f"a run chooses the ranks of {_listed([part['name'] for part in parts])} by their spectra, within "
+            f"{count(budget)} parameters; sizes here are for {sizes}, the rank that all could have",
             style="dim",
         )
 

@@ -6,11 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from theseus_fx.modules.endings import LinearEnding
-from theseus_fx.modules.fits.columns import Columns, Held, RowMetric
+from theseus_fx.modules.fits.columns import Columns, Held, RowMetric, dual_inputs, dual_spectrum
 from theseus_fx.modules.fits.logit_metric import SHARE, logit_metric
-from theseus_fx.modules.fits.low_rank import LowRankFit, low_rank_of_columns, low_rank_of_moments
-from theseus_fx.modules.fits.memory import HELD, linear_footprint, metric_rows
-from theseus_fx.modules.fits.moments import moments_of
+from theseus_fx.modules.fits.low_rank import (
+    LowRankFit,
+    low_rank_of_columns,
+    low_rank_of_moments,
+    singular_values,
+)
+from theseus_fx.modules.fits.memory import HELD, Way, linear_footprint, metric_rows
+from theseus_fx.modules.fits.moments import decomposed, moments_of
 from theseus_fx.modules.fits.ridge import fit_linear
 from theseus_fx.run.fitting.activations import MapRows, PieceColumns, Site
 from theseus_fx.run.fitting.gradients import Gradients
@@ -34,9 +39,7 @@ def start_linear(
     rows = MapRows.of(site, module, ending)
     count = site.samples * rows.positions
     logits = metric == "logits" and ending.rank is not None
-    way = linear_footprint(
-        rows=count, d_in=ending.d_in, d_out=ending.d_out, rank=ending.rank, logits=logits
-    ).way
+    way = _way(ending, count, logits=logits)
     last = module.get_submodule(ending.name)
     if ending.rank is None and way == "rows":
         fit = fit_linear(moments_of(rows.pieces(), centred=ending.bias), ridge=ridge)
@@ -56,6 +59,32 @@ def start_linear(
         _fill(last, maps.w_out @ maps.w_in, maps.bias)
     else:
         _fill_two(module.get_submodule(ending.first), last, maps)
+
+
+def spectrum_of(
+    site: Site, module: nn.Module, ending: LinearEnding, *, metric: str, ridge: float | None
+) -> Tensor:
+    """All singular values of the fit of two maps, whatever rank they have now: (k,), descending.
+
+    Arguments and errors are those of `start_linear`.
+    """
+    rows = MapRows.of(site, module, ending)
+    count, logits = site.samples * rows.positions, metric == "logits"
+    gradients = Gradients.of(rows) if logits else None
+    if _way(ending, count, logits=logits) == "rows":
+        lower = None if gradients is None else logit_metric(gradients.pieces())
+        spectrum = decomposed(moments_of(rows.pieces(), products=lower is not None), lower).spectrum
+    else:
+        x, y = _columns(rows, count)
+        weight = None if gradients is None else RowMetric(g=_gradients(gradients), share=SHARE)
+        spectrum = dual_spectrum(dual_inputs(x), y, weight)
+    return singular_values(spectrum, ridge)
+
+
+def _way(ending: LinearEnding, rows: int, *, logits: bool) -> Way:
+    return linear_footprint(
+        rows=rows, d_in=ending.d_in, d_out=ending.d_out, rank=ending.rank, logits=logits
+    ).way
 
 
 def _columns(rows: MapRows, count: int) -> tuple[Columns, Columns]:
