@@ -273,5 +273,8 @@ FUNCTIONS: Mapping[str, Callable[..., nn.Module]] = {
 }
 """Every function of the language, as a maker of a module."""
 
-MOVING = frozenset({"flatten", "identity", "permute", "reshape", "transpose", "unflatten"})
+MOVING = frozenset(
+    {"flatten", "flip", "identity", "permute", "reshape", "roll", "squeeze"}
+    | {"transpose", "unflatten", "unsqueeze"}
+)
 """Functions that put every value of a sample somewhere and change none."""

@@ -47,8 +47,8 @@ def rank_lines(plan: Mapping[str, Any]) -> Iterator[Text]:
         alike = sorted({part["rank"]["uniform"] for part in parts})
         sizes = f"{alike[0]}" if len(alike) == 1 else f"{alike[0]} to {alike[-1]}"
         yield Text(
-            f"a run chooses the ranks of {_listed([part['name'] for part in parts])} by their spectra, within "
-            f"{count(budget)} parameters; sizes here are for {sizes}, the rank that all could have",
+            f"a run chooses the ranks of {_listed([part['name'] for part in parts])} by their spectra, "
+            f"within {count(budget)} parameters; sizes here are for {sizes}, the rank that all could have",
             style="dim",
         )
 
