@@ -121,7 +121,8 @@ def test_a_fit_is_closer_than_a_random_start(match: str, replacement: str) -> No
 def test_statistics_of_a_replacement_are_those_of_its_data() -> None:
     """Hidden features in train mode are those that the read-out was fitted to."""
     rule = """
-    module Normed(part) = unsqueeze(dim = 1) |> BatchNorm2d(affine = false) |> Conv2d(1, 1) |> squeeze(dim = 1)
+    module Normed(part) =
+      unsqueeze(dim = 1) |> BatchNorm2d(affine = false) |> Conv2d(1, 1) |> squeeze(dim = 1)
     rule r { match MLPBlock as m in "*layer_0*"  replace with Normed(m) }"""
     done = run(vit(), rule, init="fit(samples = 1024)")
     norm = done.model.get_submodule("encoder.layers.encoder_layer_0.mlp.batchnorm2d")

@@ -87,7 +87,8 @@ def align(
         if fresh:
             for name in stage.introduces:
                 parts[name] = _introduce(job, stage, name, parts, start)
-                begun[name] = _start_similarity(job, stage, name, parts)
+                kind = "random" if start == "random" else stage.start_of(name).kind
+                begun[name] = _start_similarity(job, stage, name, parts, kind)
         state = PhaseState() if fresh else PhaseState(**kept["phase"])
         before = _before(job, stage, parts) if fresh else kept["before"]
         keep = _Keeper(unit, stage, parts, records, dropped, before, begun, watch)
@@ -151,10 +152,10 @@ def _introduce(
     return fitted_start(job, part, parts, planned)
 
 
-def _start_similarity(job: Job, stage: Stage, name: str, parts: Parts) -> dict[str, float]:
-    """The similarity of a new part's output at the random start, and after a fit where there is one."""
+def _start_similarity(job: Job, stage: Stage, name: str, parts: Parts, kind: str) -> dict[str, float]:
+    """The similarity of a new part's output at the random start, and at that of its own kind."""
     own = replace(stage, taps=tuple(tap for tap in stage.taps if tap.part == name and not tap.extra))
-    starts = {"random": random_start(job, job.plan.part(name)), stage.start_of(name).kind: parts[name]}
+    starts = {"random": random_start(job, job.plan.part(name)), kind: parts[name]}
     found = {kind: _before(job, own, {**parts, name: module}) for kind, module in starts.items()}
     return {kind: taps[name] for kind, taps in found.items() if name in taps}
 
