@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from theseus_fx.modules.functions import FUNCTIONS, RESHAPING, Permute, Reshape, Transpose
+from theseus_fx.modules.functions import FUNCTIONS, MOVING, Permute, Reshape, Transpose
 
 X = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 
@@ -97,10 +97,19 @@ def test_a_function_computes_what_it_says_and_has_no_parameters(name: str) -> No
     assert not module.state_dict()
 
 
-@pytest.mark.parametrize("name", sorted(RESHAPING))
-def test_reshaping_keeps_every_value_in_order(name: str) -> None:
-    arguments, _ = EXPECTED[name]
-    assert torch.equal(FUNCTIONS[name](**arguments)(X).flatten(), X.flatten())
+MOVES = {
+    "flip": {"dim": 1},
+    "roll": {"shift": 1, "dim": 2},
+    "squeeze": {"dim": 1},
+    "unsqueeze": {"dim": 1},
+    **{name: EXPECTED[name][0] for name in MOVING & EXPECTED.keys()},
+}
+
+
+@pytest.mark.parametrize("name", sorted(MOVING))
+def test_moving_keeps_every_value_of_a_sample(name: str) -> None:
+    moved = FUNCTIONS[name](**MOVES[name])(X)
+    assert torch.equal(moved.flatten(1).sort(1).values, X.flatten(1).sort(1).values)
 
 
 def test_one_size_of_a_reshape_may_be_left_open() -> None:

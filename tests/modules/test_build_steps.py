@@ -12,6 +12,7 @@ from theseus_fx.lang import loader, syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import Spec
 from theseus_fx.modules.build import Boundary, build
+from theseus_fx.modules.endings import LinearEnding, ending_of
 from theseus_fx.modules.recipe import Recipe
 
 IMAGE = (3, 8, 8)
@@ -141,9 +142,9 @@ def test_a_named_module_without_parameters_is_a_word() -> None:
 
 def test_the_shipped_low_rank_module_has_the_form_for_a_fit() -> None:
     recipe = made("LowRankLinear(c, rank = width)", definitions='use "std/low_rank.thx"')
-    form = recipe.low_rank_form()
-    assert form is not None
-    assert (form.d_in, form.rank, form.d_out) == (192, 5, 192)
+    ending = ending_of(recipe)
+    assert isinstance(ending, LinearEnding)
+    assert (ending.d_in, ending.rank, ending.d_out) == (192, 5, 192)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

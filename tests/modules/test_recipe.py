@@ -1,13 +1,12 @@
-"""Recipes: sizes, names of children, seeds, JSON, the low-rank form."""
+"""Recipes: sizes, names of children, seeds, JSON."""
 
 from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 
-from theseus_fx.modules.recipe import PRIMARY, Argument, LowRankForm, Recipe, Step, Wire
+from theseus_fx.modules.recipe import PRIMARY, Argument, Recipe, Step, Wire
 
 
 def chain(*steps: tuple[str, dict[str, Argument]]) -> Recipe:
@@ -50,19 +49,6 @@ def test_json_gives_the_recipe_back() -> None:
     assert Recipe.from_json(low_rank().as_json()) == low_rank()
 
 
-def test_the_low_rank_form_is_found() -> None:
-    assert low_rank().low_rank_form() == LowRankForm(
-        first="linear_1", second="linear_2", d_in=48, rank=5, d_out=32, bias=True
-    )
-
-
-@pytest.mark.parametrize("position", range(4))
-def test_any_other_step_breaks_the_low_rank_form(position: int) -> None:
-    steps = [(step.kind, dict(step.arguments)) for step in low_rank().steps]
-    steps.insert(position + 1, ("relu", {}))
-    assert chain(*steps).low_rank_form() is None
-
-
 def test_a_wired_recipe_is_a_graph_with_the_same_names() -> None:
     recipe = Recipe(
         name="Residual",
@@ -74,7 +60,6 @@ def test_a_wired_recipe_is_a_graph_with_the_same_names() -> None:
         output=2,
     )
     assert (recipe.chain, recipe.inputs) == (False, (PRIMARY, "mask"))
-    assert recipe.low_rank_form() is None
     assert Recipe.from_json(recipe.as_json()) == recipe
     module = recipe.make(seed=0)
     assert set(module.state_dict()) == {"linear.weight", "linear.bias"}
@@ -89,10 +74,6 @@ def test_no_steps_are_the_identity() -> None:
     x = torch.randn(2, 3)
     assert torch.equal(recipe.make()(x), x)
     assert str(recipe) == "identity()"
-
-
-def test_a_bias_between_the_maps_breaks_the_low_rank_form() -> None:
-    assert low_rank(first_bias=True).low_rank_form() is None
 
 
 def test_the_text_shows_every_step() -> None:

@@ -66,7 +66,7 @@ KEYS = {
     "stages.0.rows": "kind",
     "stages.0.lr": "candidates shape warmup plateau",
     "stages.0.optimizer": "name",
-    "stages.0.init.0": "part kind samples metric ridge reason",
+    "stages.0.init.0": "part kind samples metric ridge reason method memory",
     "stages.1.init.0": "part kind reason",
     "stages.1.guide_inputs": "",
     "stages.1.until": "measure operator level",

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from theseus_fx.lang.diagnostics import Diagnostic
 from theseus_fx.lang.spec import Amount
 from theseus_fx.models.zoo import SmallResNet
-from theseus_fx.planning import starts
 from theseus_fx.planning.plan import Plan
 
 Planned = Callable[..., Plan]
 Refused = Callable[..., tuple[Diagnostic, ...]]
 
 LOW_RANK = "rule conv { match Conv2d as c  replace with LowRankLinear(c, rank = 4) }"
-NO_FIT = "rule conv { match Conv2d as c  replace with Conv2d(c.out.channels, 1, stride = c.stride) }"
+NO_FIT = "rule conv { match Conv2d as c  replace with Conv2d(c.out.channels, 1, stride = c.stride) |> relu }"
 
 
 def blamed(diagnostic: Diagnostic) -> str:
@@ -117,15 +116,17 @@ def test_two_linear_maps_are_fitted_by_default(planned: Planned) -> None:
 def test_anything_else_starts_at_random_with_the_reason(planned: Planned) -> None:
     for stage in planned(meta(), 'rule r { match ReLU in "relu" replace with gelu }').stages:
         assert stage.starts[0].start.kind == "random"
-        assert stage.starts[0].reason == "it does not end in `Linear(r, bias = false) |> Linear(out)`"
+        assert stage.starts[0].reason == "it ends in `gelu`, not in a linear map"
 
 
 @pytest.mark.parametrize(
     ("replacement", "reason"),
     [
         ("flatten |> Linear(4, bias = false) |> Linear(8, bias = false)", "its second `Linear` has no bias"),
-        ("flatten |> Linear(4) |> Linear(8)", "it does not end in"),
+        ("flatten |> Linear(8) |> relu", "it ends in `relu`, not in a linear map"),
+        ("flatten |> Linear(4) |> Linear(8)", ""),
         ("Linear(4, bias = false) |> Linear(8)", ""),
+        ("flatten |> Linear(8)", ""),
     ],
 )
 def test_the_obstacle_to_a_fit_is_the_reason(planned: Planned, replacement: str, reason: str) -> None:
@@ -135,37 +136,72 @@ def test_the_obstacle_to_a_fit_is_the_reason(planned: Planned, replacement: str,
     assert reason in stage.starts[0].reason
 
 
-def test_maps_of_the_last_dimension_alone_are_not_fitted(planned: Planned) -> None:
-    rule = "rule r { match Linear replace with Linear(4, bias = false) |> Linear(8) }"
+@pytest.mark.parametrize(
+    ("replacement", "method", "metric", "samples"),
+    [
+        ("Linear(4, bias = false) |> Linear(8)", "low_rank", "logits", 128),
+        ("Linear(8)", "readout", "plain", 128),
+        ("Linear(400) |> gelu |> Linear(8)", "readout", "plain", 2048),
+        ("flatten |> Linear(40) |> reshape(l.out.shape)", "readout", "plain", 2048),
+        ("flatten |> Linear(3) |> Linear(40) |> reshape(l.out.shape)", "low_rank", "logits", 2048),
+        ("nn.RNN(8)[0]", "balanced", "plain", 128),
+    ],
+)
+def test_what_is_fitted_and_from_how_many_samples(
+    planned: Planned, replacement: str, method: str, metric: str, samples: int
+) -> None:
+    rule = f"rule r {{ match Linear as l replace with {replacement} }}"
     (stage,) = planned(nn.Sequential(nn.Linear(6, 8)), rule, shape="5, 6").stages
-    assert stage.starts[0].start.kind == "random"
-    assert stage.starts[0].reason == "its maps do not act on whole samples"
+    (start,) = stage.starts
+    assert (start.start.kind, start.method, start.start.metric) == ("fit", method, metric)
+    assert start.start.samples == samples
+    assert start.reason.startswith("the default for ")
+    assert start.memory is not None
 
 
-def test_a_wide_output_is_fitted_without_the_logit_metric(
-    planned: Planned, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(starts, "METRIC_LIMIT", 200)
-    stages = planned(meta(4), LOW_RANK).stages
-    assert (stages[0].starts[0].start.metric, stages[8].starts[0].start.metric) == ("plain", "logits")
-    assert stages[0].starts[0].reason == (
-        "the default for two linear maps; the logit metric needs a 256 x 256 matrix"
-    )
+def test_a_map_that_is_spread_over_positions_is_not_fitted(planned: Planned) -> None:
+    rule = "rule r { match Linear replace with Linear(8) + (mean(dim = 1, keepdim = true) |> Linear(8)) }"
+    (stage,) = planned(nn.Sequential(nn.Linear(6, 8)), rule, shape="5, 6").stages
+    reason = "what its last linear map returns is spread over several positions"
+    assert (stage.starts[0].start.kind, stage.starts[0].reason) == ("random", reason)
 
 
-def test_a_fit_that_needs_too_much_memory_is_not_the_default(
-    planned: Planned, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(starts, "ACTIVATION_LIMIT", 1000)
-    assert "activations of 2,048 samples take" in planned(meta(), LOW_RANK).stages[0].starts[0].reason
+def test_sequences_too_few_for_the_states_are_refused(refused: Refused) -> None:
+    schedule = "schedule progressive { lr = 1e-3  for = 1 steps  init = fit(samples = 10) }"
+    rule = "rule r { match Linear replace with nn.RNN(8, num_layers = 2)[0] }"
+    (diagnostic,) = refused(nn.Sequential(nn.Linear(6, 8)), rule, schedule=schedule, shape="5, 6")
+    assert "10 sequences of 5 do not determine 54 states" in diagnostic.message
+
+
+WIDE = "rule r { match Linear as l replace with Linear(4, bias = false) |> Linear(9000) }"
+
+
+def test_an_output_too_wide_for_the_matrix_is_fitted_without_it(planned: Planned) -> None:
+    """At many positions the metric would be a matrix; at one, sums over columns need none."""
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(6, 9000))
+    (many,) = planned(model, WIDE, shape="500, 6").stages[0].starts
+    (one,) = planned(model, WIDE, shape="6").stages[0].starts
+    assert (many.start.metric, one.start.metric) == ("plain", "logits")
+    assert many.reason == "the default for two linear maps; the logit metric needs a 9,000 x 9,000 matrix"
+
+
+def test_a_fit_of_any_size_is_planned_with_what_it_holds(planned: Planned) -> None:
+    """The first convolution of ResNet-18 at 224 x 224: inputs and outputs of 2,048 samples are 7.3 GiB."""
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Conv2d(3, 64, 7, stride=2, padding=3))
+    rule = "rule conv { match Conv2d as c  replace with LowRankLinear(c, rank = 256) }"
+    (start,) = planned(model, rule, shape="3, 224, 224").stages[0].starts
+    assert (start.start.kind, start.start.metric, start.start.samples) == ("fit", "logits", 2048)
+    assert start.memory is not None
+    assert 4 * 2**30 < start.memory < 9 * 2**30
 
 
 @pytest.mark.parametrize(
     ("rule", "init", "problem"),
     [
-        (NO_FIT, "fit(samples = 64)", "it does not end in `Linear(r, bias = false) |> Linear(out)`"),
+        (NO_FIT, "fit(samples = 64)", "it ends in `relu`, not in a linear map"),
         (LOW_RANK, "fit(samples = 4)", "4 samples do not determine a map of rank 4"),
-        (LOW_RANK, "fit(samples = 999999999)", "activations of 999,999,999 samples take"),
     ],
 )
 def test_a_fit_that_cannot_be_is_refused_once(refused: Refused, rule: str, init: str, problem: str) -> None:
@@ -179,13 +215,12 @@ def test_a_fit_that_cannot_be_is_refused_once(refused: Refused, rule: str, init:
     assert diagnostic.help[-1] == "the same holds for 8 more parts"
 
 
-def test_the_logit_metric_of_a_wide_output_is_refused(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(starts, "METRIC_LIMIT", 200)
+def test_the_logit_metric_of_a_wide_output_is_refused(refused: Refused) -> None:
     schedule = "schedule progressive { lr = 1e-3  for = 1 steps  init = fit(metric = logits) }"
-    (diagnostic,) = refused(meta(), LOW_RANK, schedule=schedule)
-    assert "the logit metric needs a 256 x 256 matrix" in diagnostic.message
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(6, 9000))
+    (diagnostic,) = refused(model, WIDE, schedule=schedule, shape="500, 6")
+    assert "the logit metric needs a 9,000 x 9,000 matrix" in diagnostic.message
     assert diagnostic.help[0] == "write `fit(metric = plain)`, or `init = random`"
 
 

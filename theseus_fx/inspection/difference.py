@@ -193,7 +193,10 @@ def _stage(stage: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> 
         settings[names] = [parts[name]["path"] for name in stage[names]]
     settings["taps"] = [_tap(tap) for tap in stage["taps"]]
     settings["guide_inputs"] = [nodes for fed in stage["guide_inputs"] for nodes in fed["nodes"]]
-    starts = [{key: start[key] for key in start if key not in ("part", "reason")} for start in stage["init"]]
+    starts = [
+        {key: start[key] for key in start if key not in ("part", "reason", "memory")}
+        for start in stage["init"]
+    ]
     settings["init"] = starts[0] if len(starts) == 1 else starts
     for name in stage["introduces"]:
         part = parts[name]

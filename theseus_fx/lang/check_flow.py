@@ -13,7 +13,7 @@ from theseus_fx.lang.code import code_reference
 from theseus_fx.lang.diagnostics import Label, did_you_mean
 from theseus_fx.lang.evaluate import unknown_name
 from theseus_fx.lang.findings import Findings, distinct
-from theseus_fx.lang.names import is_class_name, names_in, steps_called
+from theseus_fx.lang.names import is_auto, is_class_name, names_in, steps_called
 from theseus_fx.lang.source import Span
 from theseus_fx.lang.words import ARITHMETIC, CONSTANTS, IT, NAMESPACE
 
@@ -114,6 +114,9 @@ def check_names(found: Findings, expression: syntax.Expression, names: Collectio
         case syntax.Index(value=left, index=right) | syntax.Binary(left=left, right=right):
             check_names(found, left, names)
             check_names(found, right, names)
+        case syntax.Call(arguments=arguments) if is_auto(expression):
+            for argument in arguments:
+                check_names(found, argument.value, names)
         case syntax.Call(span=span):
             found.note("THX203", "a call has no place here", span)
         case syntax.Quantity(unit_span=span):
@@ -136,7 +139,7 @@ def holds_steps(expression: syntax.Expression, names: Collection[str]) -> bool:
     """Whether a module or function is called in an expression: in words or as `LayerNorm` alone."""
     match expression:
         case syntax.Call() | syntax.Chain():
-            return True
+            return not is_auto(expression)
         case syntax.Name(text=text):
             return text not in names and is_class_name(text)
         case syntax.Attribute(value=value):

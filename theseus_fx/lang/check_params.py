@@ -11,7 +11,7 @@ from theseus_fx.lang.diagnostics import Label, did_you_mean
 from theseus_fx.lang.findings import Findings, distinct
 from theseus_fx.lang.parser import parse_value
 from theseus_fx.lang.source import Source
-from theseus_fx.lang.spec import Environment, Value
+from theseus_fx.lang.spec import AutoRank, Environment, Value
 
 Given = Mapping[str, syntax.Expression]
 """The expressions of `--set`, by name; each has a source of its own."""
@@ -80,6 +80,8 @@ def _alike(default: Value, value: Value) -> bool:
     """Whether a value is of the kind of a default; an int also stands for a float, a variable for a text."""
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, AutoRank) or (isinstance(value, AutoRank) and isinstance(default, int)):
+        return isinstance(value, int | AutoRank)
     if isinstance(default, float):
         return isinstance(value, int | float)
     if isinstance(default, str | Environment):
@@ -101,5 +103,7 @@ def _kind(value: Value) -> str:
             return "a text"
         case tuple():
             return "a list"
+        case AutoRank():
+            return "a rank that a run chooses"
         case _:
             return "a number with its unit"

@@ -13,7 +13,7 @@ from theseus_fx.lang import syntax, words
 from theseus_fx.lang.diagnostics import Rejected, did_you_mean, near_names
 from theseus_fx.lang.evaluate import evaluate
 from theseus_fx.lang.findings import Findings
-from theseus_fx.lang.names import dotted, names_in
+from theseus_fx.lang.names import dotted, is_auto, names_in
 from theseus_fx.lang.spec import Amount, Environment, Invocation, Unit, Value
 
 _PLURAL: Mapping[str, Unit] = {
@@ -35,7 +35,7 @@ WRONG: Final = Outcome.WRONG
 
 def constant(found: Findings, expression: syntax.Expression) -> Value | Literal[Outcome.WRONG]:
     """The value of a constant expression."""
-    if isinstance(expression, syntax.Call):
+    if isinstance(expression, syntax.Call) and not is_auto(expression):
         return _environment(found, expression)
     if names_in(expression) & found.broken:
         return WRONG

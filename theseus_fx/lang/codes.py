@@ -191,7 +191,11 @@ CODES: dict[str, Code] = {
     ),
     "THX508": Code(
         "start does not apply",
-        "`init = fit(...)` solves for replacements that end in `Linear(r, bias = false) |> Linear(out)`; `init = copy` takes tensors of the same shapes.",
+        "`init = fit(...)` solves for replacements that end in a linear map, and for Elman networks; `init = copy` takes tensors of the same shapes.",
+    ),
+    "THX509": Code(
+        "ranks cannot be chosen",
+        "`rank = auto(parameters = N)` chooses the width between two linear maps; the budget has to be enough for the smallest ranks of all parts under it.",
     ),
     "THX520": Code(
         "order does not cover the parts",

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 from theseus_fx.lang import syntax
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected, did_you_mean
+from theseus_fx.lang.names import is_auto
 from theseus_fx.lang.source import Span
-from theseus_fx.lang.words import CONSTANTS, LARGEST
+from theseus_fx.lang.spec import AutoRank
+from theseus_fx.lang.words import AUTO, CONSTANTS, LARGEST
 
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -59,10 +61,23 @@ def evaluate(expression: syntax.Expression, names: Mapping[str, object]) -> obje
             return _binary(expression, names)
         case syntax.Quantity(unit_span=span):
             raise _rejected("THX204", span, "a number here carries no unit", "leave the unit out")
+        case syntax.Call() if is_auto(expression):
+            return _auto(expression, names)
         case syntax.Call(span=span):
             raise _rejected("THX203", span, "a call has no place here")
         case syntax.Chain(span=span):
             raise _rejected("THX203", span, "a chain has no place here")
+
+
+def _auto(call: syntax.Call, names: Mapping[str, object]) -> AutoRank:
+    fix = f"write `{AUTO}(parameters = 50e6)`"
+    if [argument.name for argument in call.arguments] != ["parameters"]:
+        raise _rejected("THX205", call.span, f"`{AUTO}` takes `parameters`, the budget of all parts", fix)
+    value = call.arguments[0].value
+    budget = _number(evaluate(value, names), value.span)
+    if budget < 1 or budget != int(budget):
+        raise _rejected("THX208", value.span, "`parameters` is a whole number of at least 1", fix)
+    return AutoRank(int(budget), call.span)
 
 
 def equal(left: object, right: object) -> bool:
@@ -183,6 +198,8 @@ def _kind(value: object) -> str:
             return "a list"
         case Mapping():
             return "a whole part"
+        case AutoRank():
+            return "a rank that a run chooses"
         case _:
             return f"a {type(value).__name__}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from theseus_fx.lang import syntax
+from theseus_fx.lang.words import AUTO
 
 
 def names_in(expression: syntax.Expression) -> set[str]:
@@ -90,6 +91,11 @@ def steps_called(expression: syntax.Expression) -> set[str]:
             return steps_called(value)
         case _:
             return set()
+
+
+def is_auto(expression: syntax.Expression) -> bool:
+    """Whether an expression is `auto(...)`, which is a constant and no step."""
+    return isinstance(expression, syntax.Call) and dotted(expression.function) == AUTO
 
 
 def is_class_name(text: str) -> bool:

@@ -61,6 +61,18 @@ class Environment:
     variable: str
 
 
+@dataclass(frozen=True, slots=True)
+class AutoRank:
+    """`auto(parameters = 50e6)`: ranks that a run chooses from spectra, for all parts that name it."""
+
+    parameters: int
+    """Of all the replacements together."""
+    span: Span
+
+    def __str__(self) -> str:
+        return f"auto(parameters = {self.parameters})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
     """A call whose arguments are constants: a model, a data source."""
@@ -76,7 +88,7 @@ class Invocation:
     """Where the name is one of a Python file: `python("models.py").MyNet`."""
 
 
-Value = int | float | bool | str | None | Amount | Environment | Invocation | tuple["Value", ...]
+Value = int | float | bool | str | None | Amount | Environment | AutoRank | Invocation | tuple["Value", ...]
 """What a constant expression can be: a word that names nothing else (`adamw`) is a str.
 
 A call is one in a list that says so: `augment = [random_crop(32)]`.
@@ -142,10 +154,10 @@ class Start:
 
     kind: Literal["random", "fit", "copy", "given"]
     """`copy`: from the guide's part, tensor by tensor; `given`: a target, as its sentence builds it."""
-    samples: int = 2048
-    """Inputs that a fit may look at."""
-    metric: Literal["plain", "logits"] = "logits"
-    """The metric of a fit's residual: Euclidean, or that of the guide's logits."""
+    samples: int | None = None
+    """Inputs that a fit may look at; None: the plan decides."""
+    metric: Literal["plain", "logits"] | None = None
+    """The metric of a fit's residual: Euclidean, or that of the guide's logits; None: the plan decides."""
     ridge: float | None = None
     """The ridge relative to the mean squared input; None: generalised cross-validation."""
     span: Span | None = None

@@ -51,6 +51,8 @@ CLASSIFICATION_METRICS = ("accuracy", "top5", "cross_entropy")
 DTYPES = ("f32", "f64", "f16", "bf16", "i64")
 LIBRARIES = ("torchvision", "transformers")
 """Where guides may come from, besides `ZOO`."""
+AUTO = "auto"
+"""`auto(parameters = 50e6)`: a rank that a run chooses."""
 IT = "it"
 """In a replacement: the value that flows in."""
 NAMESPACE = "nn"

@@ -51,6 +51,7 @@ def build(
     code: Mapping[str, Source] | None = None,
     keep: Collection[str] = (),
     known: Known | None = None,
+    rank: int = 1,
 ) -> Recipe:
     """The recipe of a replacement.
 
@@ -62,6 +63,7 @@ def build(
         code: the Python files of the spec, by their path as written.
         keep: names of values that stay in the recipe, of the named modules that the expression itself calls.
         known: what steps returned for other parts, to be filled on.
+        rank: what `auto(...)` stands for.
 
     Raises:
         Rejected: THX303, THX205 or THX502 at the step that is wrong, THX501 where the output does not fit.
@@ -76,7 +78,7 @@ def build(
     flows = {name: Flow(name, _probe(value)) for name, value in values.items()}
     if boundary.primary is not None:
         flows[boundary.primary] = flows[PRIMARY]
-    builder = FlowBuilder(definitions, dtype, refuse, code or {}, {} if known is None else known)
+    builder = FlowBuilder(definitions, dtype, refuse, code or {}, {} if known is None else known, rank)
     made = builder.flow(expression, flows[PRIMARY], _flowing(names, flows))
     last = expression.steps[-1] if isinstance(expression, syntax.Chain) else expression
     x = builder.tensor(made, last.span)
@@ -92,6 +94,7 @@ def build(
         dtype=dtype,
         values=dict(zip(kept, wires, strict=True)),
         shapes=shapes,
+        budgets=frozenset(builder.budgets),
     )
 
 

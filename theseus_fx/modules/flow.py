@@ -17,6 +17,7 @@ from theseus_fx.lang.diagnostics import Rejected, first_line
 from theseus_fx.lang.evaluate import evaluate
 from theseus_fx.lang.names import names_in
 from theseus_fx.lang.source import Source, Span
+from theseus_fx.lang.spec import AutoRank
 from theseus_fx.lang.words import IT, NAMESPACE
 from theseus_fx.modules.arguments import Written, bind
 from theseus_fx.modules.recipe import Step, Wire
@@ -83,6 +84,10 @@ class FlowBuilder:
     code: Mapping[str, Source] = field(default_factory=dict[str, Source])
     """The Python files of the spec, by their path as written."""
     known: Known = field(default_factory=dict[tuple[object, ...], object])
+    rank: int = 1
+    """What `auto(...)` stands for while the sizes are computed."""
+    budgets: set[AutoRank] = field(default_factory=set[AutoRank])
+    """The `auto(...)` that a step has been given."""
     steps: list[Step] = field(default_factory=list[Step])
     named: dict[str, tuple[Flow, Span]] = field(default_factory=dict[str, tuple["Flow", Span]])
     """The named values of the modules that the replacement itself calls, with the places of their steps."""
@@ -259,6 +264,7 @@ class FlowBuilder:
 
     def _step(self, written: Written, flows: Sequence[tuple[Flow, Span]]) -> Flow:
         """Adds a step; each value that flows in comes with its place."""
+        written = self._ranked(written)
         tensors = [self.tensor(flow, span) for flow, span in flows]
         arguments = bind(written, tensors[0], self.definitions)
         inputs = tuple(flow.wire for flow, _ in flows)
@@ -271,6 +277,14 @@ class FlowBuilder:
         value = self.known[key]
         self.steps.append(step)
         return Flow(len(self.steps) - 1, value)
+
+    def _ranked(self, written: Written) -> Written:
+        """The step with a number for each rank that a run chooses."""
+        given = (*written.positional, *written.keywords.values())
+        self.budgets |= {value for value in given if isinstance(value, AutoRank)}
+        keywords = {n: self.rank if isinstance(v, AutoRank) else v for n, v in written.keywords.items()}
+        positional = tuple(self.rank if isinstance(v, AutoRank) else v for v in written.positional)
+        return replace(written, positional=positional, keywords=keywords)
 
     def _keeps_the_batch(self, written: Written, step: Step, x: Tensor) -> None:
         """Refuses a step that would mix samples."""

@@ -273,5 +273,8 @@ FUNCTIONS: Mapping[str, Callable[..., nn.Module]] = {
 }
 """Every function of the language, as a maker of a module."""
 
-RESHAPING = frozenset({"flatten", "identity", "reshape"})
-"""Steps that move no value: what comes out is what went in, in the same order."""
+MOVING = frozenset(
+    {"flatten", "flip", "identity", "permute", "reshape", "roll", "squeeze"}
+    | {"transpose", "unflatten", "unsqueeze"}
+)
+"""Functions that put every value of a sample somewhere and change none."""

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from theseus_fx.lang.code import Code
+from theseus_fx.lang.spec import AutoRank
 from theseus_fx.models import from_python
 from theseus_fx.models.from_python import load_class
-from theseus_fx.modules.functions import FUNCTIONS, RESHAPING
+from theseus_fx.modules.functions import FUNCTIONS
 
 Argument = int | float | bool | str | None | tuple["Argument", ...]
 
@@ -53,21 +54,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LowRankForm:
-    """A recipe that reads: reshaping, `Linear(bias = false)`, `Linear`, reshaping."""
-
-    first: str
-    """The name of the child that maps the flattened input to the rank."""
-    second: str
-    """The name of the child that maps the rank to the output."""
-    d_in: int
-    rank: int
-    d_out: int
-    bias: bool
-    """Whether the second map has one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Steps in an order in which each finds its inputs computed."""
 
@@ -82,6 +68,8 @@ class Recipe:
     """Values inside of it that are compared with values of the guide's part, by name."""
     shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict[str, tuple[int | str, ...]])
     """Of these values, with the word `batch` where the batch is."""
+    budgets: frozenset[AutoRank] = frozenset()
+    """The `auto(...)` that sizes of it follow from; a run chooses them, and a recipe as JSON has none."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -140,26 +128,6 @@ class Recipe:
     def parameter_count(self) -> int:
         """How many parameters the module has."""
         return sum(p.numel() for p in self.make(device="meta").parameters())
-
-    def low_rank_form(self) -> LowRankForm | None:
-        """Where the two linear maps are, if the recipe has the form that a low-rank fit solves."""
-        names = self.child_names()
-        linear = [i for i, step in enumerate(self.steps) if step.kind == "Linear"]
-        rest = [step for step in self.steps if step.kind != "Linear"]
-        adjacent = len(linear) == 2 and linear[1] == linear[0] + 1
-        if not self.chain or not adjacent or any(s.kind not in RESHAPING for s in rest):
-            return None
-        first, second = self.steps[linear[0]], self.steps[linear[1]]
-        if first.arguments.get("bias", True):
-            return None
-        return LowRankForm(
-            first=names[linear[0]],
-            second=names[linear[1]],
-            d_in=_size(first, "in_features"),
-            rank=_size(first, "out_features"),
-            d_out=_size(second, "out_features"),
-            bias=bool(second.arguments.get("bias", True)),
-        )
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values; `Recipe.from_json` reads them back."""
@@ -238,13 +206,6 @@ class Wired(nn.Module):
         for index, (child, wires) in enumerate(zip(self.children(), self.wires, strict=True)):
             values[index] = child(*(values[wire] for wire in wires))
         return values[self.output]
-
-
-def _size(step: Step, name: str) -> int:
-    value = step.arguments[name]
-    if not isinstance(value, int):
-        raise TypeError(f"{name} of a Linear is an int, not {value!r}")
-    return value
 
 
 def _plain(value: Argument) -> Any:

@@ -18,44 +18,50 @@ from theseus_fx.match.matcher import Site
 from theseus_fx.modules.build import Boundary, build
 from theseus_fx.modules.flow import Known
 from theseus_fx.modules.recipe import PRIMARY, Recipe
+from theseus_fx.planning.attempt import attempt
 from theseus_fx.planning.plan import Part, Tap, Totals
+from theseus_fx.planning.ranks import planned_ranks
 
 
 def replacements(spec: Spec, sites: Sequence[Site]) -> tuple[Recipe, ...]:
     """The recipe of each site.
 
     Raises:
-        Rejected: THX2xx, THX303, THX501, THX502; every one that applies to any site.
+        Rejected: THX2xx, THX303, THX501, THX502, THX509; every one that applies to any site.
     """
-    recipes: list[Recipe] = []
-    problems: list[Diagnostic] = []
     known: Known = {}
-    for site in sites:
-        boundary = Boundary(
-            part=str(site),
-            input=site.input,
-            output=site.output,
-            span=site.rule.pattern.span,
-            inputs={entry.name: entry.value for entry in site.inputs},
-            primary=next(entry.name for entry in site.inputs if entry.node == site.input_node),
-        )
-        try:
-            recipes.append(
-                build(
-                    site.rule.replacement,
-                    boundary,
-                    names=site.names,
-                    definitions=spec.modules,
-                    code=spec.code,
-                    keep={align.target for align in site.rule.aligns if align.target is not None},
-                    known=known,
-                )
-            )
-        except Rejected as rejected:
-            problems += rejected.diagnostics
-    if problems:
-        raise Rejected(*problems)
-    return tuple(recipes)
+
+    def build_all(ranks: Mapping[str, int]) -> tuple[Recipe, ...]:
+        problems: list[Diagnostic] = []
+        made = [
+            attempt(problems, lambda s=site: _recipe(spec, s, known, ranks.get(s.name, 1))) for site in sites
+        ]
+        if problems:
+            raise Rejected(*problems)
+        return tuple(recipe for recipe in made if recipe is not None)
+
+    return tuple(planned_ranks(sites, build_all({}), build_all))
+
+
+def _recipe(spec: Spec, site: Site, known: Known, rank: int) -> Recipe:
+    boundary = Boundary(
+        part=str(site),
+        input=site.input,
+        output=site.output,
+        span=site.rule.pattern.span,
+        inputs={entry.name: entry.value for entry in site.inputs},
+        primary=next(entry.name for entry in site.inputs if entry.node == site.input_node),
+    )
+    return build(
+        site.rule.replacement,
+        boundary,
+        names=site.names,
+        definitions=spec.modules,
+        code=spec.code,
+        keep={align.target for align in site.rule.aligns if align.target is not None},
+        known=known,
+        rank=rank,
+    )
 
 
 def make_parts(

@@ -34,6 +34,8 @@ of one sample, a multiply-add counts as two.
                     nodes: [node], modules: [path that goes]}; replacement: the recipe as text;
                     recipe: {name, dtype, steps: [{kind, arguments: {name: value}, inputs: [WIRE]}],
                     output: WIRE; values: {name: {wire: WIRE, shape}}, only where taps are in it};
+                    rank, only where a run chooses it: {auto: {parameters: of all parts under the budget},
+                    uniform: the rank that all of them could have, at_most: int}, for sizes are planned so;
                     inputs: [{name: of the parameter, node, dtype, shape}]; takes: [name of an input], what
                     flows into the replacement; input_shape: of the first of these; output_shape;
                     parameters: {before, after}; flops: {before, after}
@@ -53,8 +55,10 @@ of one sample, a multiply-add counts as two.
                     lr: RATE; optimizer: OPTIMIZER; weight_decay; clip: largest gradient norm | null;
                     accumulate: pieces of a batch; precision: "f32" | "bf16"; checkpointing: bool;
                     init: [{part, kind: "random" | "copy" | "given", reason}
-                    | {part, kind: "fit", samples, metric: "plain" | "logits", ridge: float | null, reason}],
-                    one for each part that it introduces;
+                    | {part, kind: "fit", method: "low_rank" | "readout" | "balanced", samples,
+                    metric: "plain" | "logits", ridge: float | null, memory: bytes that it holds at most,
+                    beside the networks and the activations of one batch, reason}], one for each part that it
+                    introduces;
                     require: [CONDITION with extend: int, how often `for` may be spent again, and keep_guide:
                     bool, whether the guide's parts stay after that or a run stops], its gates;
                     guide_share: 0 to 1, of the guide's FLOPs that its taps need; target_share: of the
@@ -82,7 +86,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -94,6 +98,7 @@ from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import Alignment, Amount, Compare, Metric, Spec, Start, Training
 from theseus_fx.match.inputs import PartInput
 from theseus_fx.match.ops.regions import Region
+from theseus_fx.modules.endings import LinearEnding, ending_of
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.baselines import baselines
 from theseus_fx.planning.paired import Pair, TargetNetwork
@@ -108,6 +113,9 @@ from theseus_fx.planning.stage_json import (
     schedule_json,
     start_json,
 )
+
+Method = Literal["low_rank", "readout", "balanced"]
+"""Kinds of fit: of two linear maps, of the last one, of an Elman network."""
 
 SCHEMA = 2
 """The version of the plan's JSON; it grows when a field changes its meaning or goes."""
@@ -158,6 +166,14 @@ class Part:
         """A replacement in the part's place."""
         return Placement(module, self.takes, region=self.region is not None or self.opened)
 
+    def _rank_json(self) -> dict[str, Any]:
+        ending = ending_of(self.recipe)
+        if not isinstance(ending, LinearEnding):
+            raise TypeError(f"{self.name} has no rank to choose")  # the planner has refused it
+        (budget,) = self.recipe.budgets
+        most = min(ending.d_in, ending.d_out)
+        return {"auto": {"parameters": budget.parameters}, "uniform": ending.rank, "at_most": most}
+
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -168,6 +184,7 @@ class Part:
             **({} if self.region is None else {"region": _region_json(self.region, self.modules)}),
             "replacement": str(self.recipe),
             "recipe": self.recipe.as_json(),
+            **({} if not self.recipe.budgets else {"rank": self._rank_json()}),
             "inputs": [entry.as_json() for entry in self.inputs],
             "takes": [entry.name for node in self.takes for entry in self.inputs if entry.node == node],
             "input_shape": list(self.input_shape),
@@ -234,9 +251,14 @@ class PartStart:
     start: Start
     reason: str
     """Why, in a few words: `as the spec says`."""
+    method: Method | None = None
+    """Of a fit."""
+    memory: int | None = None
+    """Bytes that a fit holds at most, beside the networks and the activations of one batch."""
 
     def as_json(self) -> dict[str, Any]:
-        return {"part": self.part, **start_json(self.start), "reason": self.reason}
+        entry: dict[str, Any] = {"part": self.part, **start_json(self.start), "reason": self.reason}
+        return entry if self.method is None else {**entry, "method": self.method, "memory": self.memory}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from theseus_fx.planning.recalibration import recalibration
 from theseus_fx.planning.schedules import Layout, lay_out
 from theseus_fx.planning.settings import alignments
 from theseus_fx.planning.stages import make_stages, metric_problems
-from theseus_fx.planning.starts import choose_start
+from theseus_fx.planning.starts import choose_start, is_trained
 from theseus_fx.planning.taps import looks_inside, part_taps, unequal_taps
 from theseus_fx.planning.units import reference_of, unit_of
 
@@ -84,7 +84,7 @@ def make_plan(
     taps = None if recipes is None else attempt(problems, lambda: part_taps(traced, sites, recipes))
     starts = None
     if recipes and layouts and settings:
-        starts = _starts(problems, model, sites, recipes, _settings_of(layouts, settings))
+        starts = _starts(problems, spec, model, sites, recipes, _settings_of(layouts, settings))
     recalibrate = [
         attempt(problems, lambda r=r: recalibration(r, model, sites, recipes or ())) for r in spec.recalibrate
     ]
@@ -143,6 +143,7 @@ def _settings_of(layouts: Sequence[Layout], settings: Sequence[Alignment]) -> Ma
 
 def _starts(
     problems: list[Diagnostic],
+    spec: Spec,
     model: nn.Module,
     sites: Sequence[Site],
     recipes: Sequence[Recipe],
@@ -150,12 +151,16 @@ def _starts(
 ) -> dict[str, PartStart]:
     """How each replacement begins, and why."""
     starts: dict[str, PartStart] = {}
+    trained = is_trained(spec.guide)
     for site, recipe in zip(sites, recipes, strict=True):
         wanted = settings[site.name].start
         module = None if site.region else model.get_submodule(site.path)
-        chosen = attempt(problems, lambda s=site, r=recipe, w=wanted, m=module: choose_start(s, r, w, m))
+        chosen = attempt(
+            problems,
+            lambda s=site, r=recipe, w=wanted, m=module: choose_start(s, r, w, m, trained=trained),
+        )
         if chosen is not None:
-            starts[site.name] = PartStart(part=site.name, start=chosen[0], reason=chosen[1])
+            starts[site.name] = chosen
     return starts
 
 

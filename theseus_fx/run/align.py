@@ -7,7 +7,7 @@ else is frozen and in eval mode, BatchNorm included.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -92,12 +92,15 @@ def align(
     for whole in planned[len(records) :]:
         stage = without(whole, dropped)
         fresh = kept.get("stage") != stage.number
+        begun: dict[str, dict[str, float]] = {} if fresh else kept["begun"]
         if fresh:
             for name in stage.introduces:
                 parts[name] = _introduce(job, stage, name, parts, start)
+                kind = "random" if start == "random" else stage.start_of(name).kind
+                begun[name] = _start_similarity(job, stage, name, parts, kind)
         state = PhaseState() if fresh else PhaseState(**kept["phase"])
         before = _before(job, stage, parts) if fresh else kept["before"]
-        keep = _Keeper(unit, stage, parts, records, dropped, before, watch)
+        keep = _Keeper(unit, stage, parts, records, dropped, before, begun, watch)
         if fresh:
             keep(state)
         rate = rates[stage.number]
@@ -106,7 +109,7 @@ def align(
         else:
             held = _held_out(job, stage, _program(job, stage, parts))
             ending = Ending(gates=judged(stage.alignment.gates, lambda h=held: float(h().loss), held))
-        record = _stage_record(job, stage, parts, before, taken=state.step, ending=ending)
+        record = _stage_record(job, stage, parts, before, begun, taken=state.step, ending=ending)
         if enforce and ending.keeps_guide:
             dropped += stage.newest
             for name in stage.newest:
@@ -158,6 +161,14 @@ def _introduce(
         return random_start(job, part)
     job.session.observer.say(f"fitting {part.name} {part.path}")
     return fitted_start(job, part, parts, planned)
+
+
+def _start_similarity(job: Job, stage: Stage, name: str, parts: Parts, kind: str) -> dict[str, float]:
+    """The similarity of a new part's output at the random start, and at that of its own kind."""
+    own = replace(stage, taps=tuple(tap for tap in stage.taps if tap.part == name and not tap.extra))
+    starts = {"random": random_start(job, job.plan.part(name)), kind: parts[name]}
+    found = {kind: _before(job, own, {**parts, name: module}) for kind, module in starts.items()}
+    return {kind: taps[name] for kind, taps in found.items() if name in taps}
 
 
 def _phase(unit: Unit, job: Job, stage: Stage, parts: Parts, peak: float) -> Phase:
@@ -255,7 +266,7 @@ def _program(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> StagePro
 @torch.no_grad()
 def _readings(job: Job, stage: Stage, parts: Mapping[str, nn.Module]) -> dict[str, Reading]:
     """Each tap's similarity on one held-out batch, and what it is to be read against."""
-    outputs = _program(job, stage, parts)(*_held_out_batch(job).inputs)
+    outputs = _program(job, stage, parts).eval()(*_held_out_batch(job).inputs)
     found: dict[str, Reading] = {}
     for tap, a, b in zip(stage.taps, outputs.target_taps, outputs.guide_taps, strict=True):
         order = torch.Generator().manual_seed(stable_seed(job.session.seed, "chance", _named(tap)))
@@ -272,6 +283,7 @@ def _stage_record(
     stage: Stage,
     parts: Mapping[str, nn.Module],
     before: Mapping[str, float],
+    begun: Mapping[str, Mapping[str, float]],
     *,
     taken: int,
     ending: Ending,
@@ -285,6 +297,7 @@ def _stage_record(
         "stage": stage.number,
         "parts": list(stage.introduces),
         "start": " and ".join(sorted({start.start.kind for start in stage.starts})),
+        "start_similarity": dict(begun),
         "steps": taken,
         **ending.as_json(),
         "taps": {
@@ -320,6 +333,7 @@ class _Keeper:
     records: list[dict[str, Any]]
     kept_guide: list[str]
     before: Mapping[str, float]
+    begun: Mapping[str, Mapping[str, float]]
     watch: Stopwatch
 
     def __call__(self, state: PhaseState) -> None:
@@ -333,6 +347,7 @@ class _Keeper:
                 "records": self.records,
                 "kept_guide": self.kept_guide,
                 "before": dict(self.before),
+                "begun": dict(self.begun),
                 "seconds": self.watch.seconds,
             },
         )

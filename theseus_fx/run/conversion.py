@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from theseus_fx.data.tasks import Objective, check_classes, check_vocabulary, ta
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.printer import print_document
 from theseus_fx.planning.plan import Plan
+from theseus_fx.planning.ranks import with_ranks
 from theseus_fx.planning.saved import differing
 from theseus_fx.run import environment
 from theseus_fx.run.baselines import expected_steps, run_baselines
 from theseus_fx.run.events import Forecast
 from theseus_fx.run.export import save_model
+from theseus_fx.run.fitting.ranks import choose_ranks
 from theseus_fx.run.folder import read_json, write_json, write_text
 from theseus_fx.run.guide import PreparedGuide, prepare_guide
 from theseus_fx.run.job import Job
@@ -124,19 +126,21 @@ def carry_out(
         handed_over=model is not None,
         forecast=Forecast(session.observer),
     )
+    ranks = choose_ranks(job)
+    job = replace(job, plan=with_ranks(plan, ranks))
     job.forecast.change(expected_steps(job))
 
     converted = by_schedule(job, "converted")
     save_model(
         session.folder,
-        plan,
+        job.plan,
         converted.model,
         kept_guide=converted.kept_guide,
         handed_over=model is not None,
     )
     baselines = run_baselines(job, converted)
 
-    summary = _summary(job, guide, converted, baselines)
+    summary = {**_summary(job, guide, converted, baselines), **({"ranks": ranks} if ranks else {})}
     write_json(session.folder / "summary.json", summary)
     return Conversion(model=converted.model, summary=summary, folder=session.folder)
 

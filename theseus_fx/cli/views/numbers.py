@@ -22,6 +22,14 @@ def flops(value: float) -> str:
     return count(value, billion="G")
 
 
+def size(value: float) -> str:
+    """`3.1 MiB`, of bytes."""
+    for power, unit in ((3, "GiB"), (2, "MiB")):
+        if value >= 1024**power:
+            return f"{value / 1024**power:.1f} {unit}"
+    return f"{value / 1024:.1f} KiB"
+
+
 def shape(sizes: Sequence[int | str]) -> str:
     """`b x 64 x 56 x 56`."""
     return " x ".join(str(size).replace("batch", "b") for size in sizes)

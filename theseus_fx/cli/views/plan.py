@@ -13,6 +13,7 @@ from theseus_fx.cli.views.methods import budgeted
 from theseus_fx.cli.views.numbers import amount, count, flops, rate, shape
 from theseus_fx.cli.views.pairs import pair_stages
 from theseus_fx.cli.views.schedule import budget, computing, optimizer, schedule_lines
+from theseus_fx.cli.views.starts import rank_lines, start_cell, start_lines
 
 _OPTIONAL = ("padding", "stride", "bias", "padding_mode", "groups", "dilation")
 
@@ -67,7 +68,7 @@ def _stages(plan: Mapping[str, Any]) -> Table:
                 ", ".join(_tap(tap) for tap in taps if tap["value"] is None) or "output",
                 f"{count(part['parameters']['before'])} -> {count(part['parameters']['after'])}",
                 *(shared if position == 0 else ("", "", "")),
-                _start(starts[name]),
+                start_cell(starts[name]),
             )
             for tap in taps:
                 if tap["value"] is not None:
@@ -90,6 +91,8 @@ def _tap(tap: Mapping[str, Any]) -> str:
 
 def _afterwards(plan: Mapping[str, Any]) -> Iterator[Text]:
     yield from schedule_lines(plan)
+    yield from rank_lines(plan)
+    yield from start_lines(plan)
     for step in plan["recalibrate"]:
         many = f"{step['modules']} {step['module_class']}"
         yield Text(f"then recalibrate {many} over {amount(step['over'])}")
@@ -155,11 +158,9 @@ def _replacement(part: Mapping[str, Any]) -> str:
             arguments = step["arguments"]
             widths = widths or [str(arguments["in_features"])]
             widths.append(str(arguments["out_features"]))
+    if "rank" in part:
+        widths[-2] = "auto"
     return f"{recipe['name']} {'-'.join(widths)}" if 0 < len(widths) < 5 else recipe["name"]
-
-
-def _start(init: Mapping[str, Any]) -> str:
-    return f"fit ({init['metric']}, {init['samples']})" if init["kind"] == "fit" else init["kind"]
 
 
 def _term(term: Mapping[str, Any]) -> str:

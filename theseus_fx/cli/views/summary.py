@@ -77,7 +77,7 @@ def _others(summary: Mapping[str, Any]) -> Table | None:
     rows = {"guide": summary["guide"], "converted": summary["converted"], **summary["baselines"]}
     for name, outcome in rows.items():
         values = (_shown(outcome["details"][other], other) for other in names)
-        table.add_row(NAMES.get(name, name), *values, style="bold" if name == "converted" else "")
+        table.add_row(called(name), *values, style="bold" if name == "converted" else "")
     return table
 
 

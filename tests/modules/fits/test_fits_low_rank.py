@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from theseus_fx.modules import fit as module
-from theseus_fx.modules.fit import RIDGES, LowRankFit, fit_low_rank
+from theseus_fx.modules.fits import columns as module
+from theseus_fx.modules.fits.low_rank import LowRankFit, fit_low_rank
+from theseus_fx.modules.fits.spectrum import RIDGES
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -12,15 +14,15 @@ CHUNK = 4096
 """Rows that are multiplied in the precision of the gradients (at least float32) before float64 sums go on."""
 
 
-def logit_metric(g: Tensor) -> Tensor:
+def logit_metric(g: Tensor | Iterable[Tensor]) -> Tensor:
     """The factor L with L Lᵀ = 0.95 G / mean(diag G) + 0.05 I, where G = gᵀ g; `fit_low_rank` takes it.
 
     Any rows do whose second moment is that of the gradients of all centred logits (logit k less the mean of
-    the logits), for instance K - 1 orthonormal contrasts of K logits.
+    the logits), for instance K - 1 orthonormal contrasts of K logits, or random combinations of them all.
 
     Args:
         g: (N K, d_out), floating point: gradients with respect to the guide's output at the tap, one a row;
-            their scale does not matter.
+            their scale does not matter. In one matrix, or in pieces.
 
     Returns:
         (d_out, d_out), lower triangular, float64. Where the logits do not depend on the tap (all of `g` is
@@ -29,15 +31,21 @@ def logit_metric(g: Tensor) -> Tensor:
     Raises:
         ValueError: `g` is not a matrix of finite floating point values.
     """
-    if g.dim() != 2 or not g.is_floating_point():
-        raise ValueError(f"gradients are a floating point matrix, not {tuple(g.shape)} of {g.dtype}")
-    if not bool(g.isfinite().all()):
-        raise ValueError("the gradients of the logits are not all finite")
-    d = g.shape[1]
-    square = g.new_zeros((d, d), dtype=torch.float64)
-    for some in g.split(CHUNK):
-        part = some if g.dtype == torch.float64 else some.float()
-        square += part.mT @ part
+    square: Tensor | None = None
+    for piece in (g,) if isinstance(g, Tensor) else g:
+        if piece.dim() != 2 or not piece.is_floating_point():
+            raise ValueError(
+                f"gradients are a floating point matrix, not {tuple(piece.shape)} of {piece.dtype}"
+            )
+        if not bool(piece.isfinite().all()):
+            raise ValueError("the gradients of the logits are not all finite")
+        if square is None:
+            square = piece.new_zeros((piece.shape[1], piece.shape[1]), dtype=torch.float64)
+        for some in piece.split(CHUNK):
+            part = some if piece.dtype == torch.float64 else some.float()
+            square += part.mT @ part
+    if square is None:
+        raise ValueError("a metric needs gradients")
     mean = square.diagonal().mean()
     scaled = square * (SHARE / torch.where(mean == 0, 1.0, mean))
     scaled.diagonal().add_(1 - SHARE)

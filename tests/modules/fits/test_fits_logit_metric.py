@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from theseus_fx.modules.fit import fit_low_rank
-from theseus_fx.modules.logit_metric import logit_metric
+from theseus_fx.modules.fits.logit_metric import logit_metric
+from theseus_fx.modules.fits.low_rank import fit_low_rank
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
