@@ -11,10 +11,9 @@ from torch import nn
 
 from theseus_fx.data.source import Split
 from theseus_fx.lang.spec import LearningRate
-from theseus_fx.run.align import Aligned, align, total_steps
+from theseus_fx.run.alignment.stages import Aligned, align, total_steps, unaligned
 from theseus_fx.run.finetune import Finetuned, finetune
 from theseus_fx.run.job import Job
-from theseus_fx.run.start import random_start
 from theseus_fx.run.training import steps_of
 
 
@@ -112,11 +111,10 @@ def _scheduled_trials(job: Job, name: str, start: Literal["planned", "random"]) 
     for (i, stage_rates), (j, rate) in product(enumerate(alignments, 1), enumerate(rates, 1)):
         unit = job.session.unit(f"{name}/align-{i}")
         aligned = align(unit, job, rates=stage_rates, start=start)
-        model = job.hybrid(aligned.parts)
         tuned = finetune(
             job.session.unit(f"{name}/align-{i}-finetune-{j}"),
             job,
-            model,
+            aligned.model,
             job.plan.finetune,
             rate=rate,
             steps=finetune_steps(job),
@@ -133,11 +131,10 @@ def _scheduled_trials(job: Job, name: str, start: Literal["planned", "random"]) 
 def _naive_trials(job: Job, name: str, steps: int) -> Iterator[_Trial]:
     rates = _baseline_rates(job)
     for j, rate in enumerate(rates, 1):
-        parts = {part.name: random_start(job, part) for part in job.plan.parts}
         tuned = finetune(
             job.session.unit(f"{name}/finetune-{j}"),
             job,
-            job.hybrid(parts),
+            unaligned(job),
             job.plan.finetune,
             rate=rate,
             steps=steps,

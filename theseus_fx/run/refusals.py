@@ -10,7 +10,6 @@ from theseus_fx.lang.spec import Compare, LearningRate, Schedule, Training
 from theseus_fx.lang.spec_stages import Optimizer
 from theseus_fx.planning.plan import Plan, Stage
 
-METRICS = ("cka",)
 RATES = ("constant", "cosine")
 OPTIMIZERS = ("adamw",)
 STARTS = ("random", "fit", "given")
@@ -48,15 +47,6 @@ def _refusals(plan: Plan) -> Iterator[Refusal]:
                 f"rule `{rule.name}`, which replaces operations and not a module,",
                 instead,
             )
-        for align in rule.aligns:
-            if align.extra:
-                yield (
-                    align.span,
-                    f"the tap `{align}` besides the output of a part",
-                    "a run compares outputs of parts",
-                )
-            elif align.weight != 1:
-                yield align.span, f"the weight {align.weight:g} of a tap", "a run weighs all taps alike"
     yield from _of_layout(spec.schedule)
     for stage in plan.stages:
         yield from _of_stage(stage)
@@ -82,11 +72,6 @@ def _of_layout(schedule: Schedule) -> Iterator[Refusal]:
 
 def _of_stage(stage: Stage) -> Iterator[Refusal]:
     settings = stage.alignment
-    metric = settings.metric
-    if metric.name not in METRICS:
-        yield metric.span, f"`metric = {metric.name}`", f"a run can train on {_names(METRICS)}"
-    if settings.rows.kind != "samples":
-        yield settings.rows.span, f"`rows = {settings.rows.kind}`", "a run can compare `rows = samples`"
     if settings.until is not None:
         yield settings.until.span, "`until`", "a run can train for a fixed budget, such as `for = 30 epochs`"
     for gate in settings.gates:

@@ -48,6 +48,10 @@ class Phase:
     """The learning rate at a 0-based step."""
     weight_decay: float
     clip: float | None
+    clipped: Sequence[Sequence[nn.Parameter]] | None = None
+    """Sets of the parameters whose gradients are clipped each by its own norm; None: all by one."""
+    measure: str = "similarity"
+    """What the named values of a step are."""
     step_loss: StepLoss
 
 
@@ -79,7 +83,7 @@ def train(unit: Unit, phase: Phase, state: PhaseState, keep: Callable[[PhaseStat
     optimizer = AdamW(phase.parameters, lr=phase.rate(0), weight_decay=phase.weight_decay, fused=True)
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
-    session.observer.begin(phase.title, steps=phase.steps, done=state.step)
+    session.observer.begin(phase.title, steps=phase.steps, done=state.step, measure=phase.measure)
     recorder = _Recorder(unit, phase)
     kept_at, kept_step = time.monotonic(), state.step
     while state.step < phase.steps:
@@ -91,7 +95,8 @@ def train(unit: Unit, phase: Phase, state: PhaseState, keep: Callable[[PhaseStat
         optimizer.zero_grad(set_to_none=True)
         outcome.loss.backward()  # pyright: ignore[reportUnknownMemberType]
         if phase.clip is not None:
-            nn.utils.clip_grad_norm_(phase.parameters, phase.clip)
+            for together in phase.clipped or (phase.parameters,):
+                nn.utils.clip_grad_norm_(together, phase.clip)
         optimizer.step()
         state.step += 1
         recorder.add(state.step, outcome, rate)
