@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command_line import Command, Said
+
+import theseus_fx
+from theseus_fx.lang.diagnostics import Rejected
 
 HEAD = """\
 theseus 1
@@ -58,3 +62,59 @@ def test_every_metric_trains_and_is_reported(command: Command, tmp_path: Path, m
     last = summary["stages"][-1]["taps"].values()
     better = [tap[name]["after"] > tap[name]["before"] for tap in last]
     assert all(better if name == "ucka" else [not b for b in better])
+
+
+REGIONS = """\
+use "std/patterns.thx"
+module Mine(part, wide) {
+  hidden = Conv2d(wide, 3, padding = 1, stride = part.in.shape[2] // part.out.shape[2])
+  return hidden |> relu |> Conv2d(part.out.channels, 1)
+}
+rule block {
+  match residual as r in "layer2*"  expect 1
+  replace with Mine(r, wide = 6)
+  align r.out  weight = 2
+  align r.main ~ hidden  weight = 0.5
+}
+rule conv { match Conv2d as c in "layer3.0.conv1"  replace with LowRankLinear(c, rank = 3) }
+"""
+
+
+def test_operations_are_replaced_and_values_inside_are_taps(command: Command, tmp_path: Path) -> None:
+    schedule = f"schedule progressive {{ init = random  {STEPS} }}\n"
+    text = HEAD + REGIONS + schedule + TAIL + "compare naive\n"
+    said, summary = run(command, tmp_path, text)
+    assert [list(stage["taps"]) for stage in summary["stages"]] == [
+        ["block[1]", "block[1] main ~ hidden"],
+        ["block[1]", "block[1] main ~ hidden", "conv[1]"],
+    ]
+    first = lines(tmp_path)[0]
+    apart = [1 - first["block[1]"], 1 - first["block[1] main ~ hidden"]]
+    assert first["loss"] == pytest.approx(0.8 * apart[0] + 0.2 * apart[1], rel=1e-9)
+    assert "similarity" in said.err
+
+    model = theseus_fx.load(tmp_path / "run")
+    assert isinstance(model, torch.fx.GraphModule)
+    assert not model.training
+    names = model.state_dict().keys()
+    assert {"conv1.weight", "layer1.0.bn2.running_var", "layer3.0.bn1.weight", "fc.bias"} <= names
+    assert {"replaced.block_1.conv2d_1.weight", "layer3.0.conv1.linear_1.weight"} <= names
+    assert not any(name.startswith("layer2") for name in names)
+    assert sum(p.numel() for p in model.parameters()) == summary["converted"]["parameters"]
+    about = json.loads((tmp_path / "run" / "architecture.json").read_text())
+    assert (about["form"], about["guide_class"]) == ("graph", "theseus_fx.models.zoo.SmallResNet")
+    accuracy = command("resume", tmp_path / "run", "--json")
+    assert json.loads(accuracy.out) == summary
+
+    with torch.no_grad():
+        assert model(torch.randn(5, 1, 8, 8)).shape == (5, 10)
+
+
+def test_a_guide_that_has_changed_cannot_hold_replaced_operations(command: Command, tmp_path: Path) -> None:
+    run(command, tmp_path, HEAD + REGIONS + f"schedule joint {{ init = random  {STEPS} }}\n" + TAIL)
+    path = tmp_path / "run" / "architecture.json"
+    architecture = json.loads(path.read_text())
+    architecture["guide"]["keywords"]["width"] = 3
+    path.write_text(json.dumps(architecture))
+    with pytest.raises(Rejected, match="the graph of the guide is another one"):
+        theseus_fx.load(tmp_path / "run")

@@ -155,10 +155,11 @@ def _merged(
     """One graph with the guide's nodes first, then the target's own; and where each value is, for either."""
     graph = fx.Graph()
     guide: dict[str, fx.Node] = {}
-    for spec in trace.inputs:
-        placeholder = graph.placeholder(spec.name)
-        wanted = detached and spec.name in pieces.guide
-        guide[spec.name] = graph.call_method("detach", (placeholder,)) if wanted else placeholder
+    for name, node in trace.nodes.items():
+        if node.op == "placeholder":
+            placeholder = graph.placeholder(str(node.target))
+            wanted = detached and name in pieces.guide
+            guide[name] = graph.call_method("detach", (placeholder,)) if wanted else placeholder
     for name, node in trace.nodes.items():
         if name in pieces.guide and node.op != "placeholder":
             guide[name] = _copied(graph, node, guide, name)

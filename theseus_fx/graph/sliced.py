@@ -24,10 +24,8 @@ def sliced(trace: Trace, model: nn.Module, nodes: Sequence[str]) -> fx.GraphModu
     needed = upstream(trace, nodes)
     graph = fx.Graph()
     values: dict[fx.Node, fx.Node] = {}
-    for spec in trace.inputs:
-        values[trace.node(spec.name)] = graph.placeholder(spec.name)
     for name, node in trace.nodes.items():
-        if name in needed and node.op != "placeholder":
+        if name in needed or node.op == "placeholder":
             values[node] = graph.node_copy(node, values.__getitem__)
     graph.output(tuple(values[trace.node(name)] for name in nodes))
     targets = sorted({str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")})

@@ -87,7 +87,7 @@ def slices(
         ValueError: a replaced node is the output of no leaf call and no region, or an input does not come
             before it.
     """
-    _check(trace, replacements)
+    check_placements(trace, replacements)
     parts = {name: placement.inputs for name, placement in replacements.items()}
     touched = _touched(trace, parts.keys())
 
@@ -111,7 +111,9 @@ def upstream(trace: Trace, names: Iterable[str]) -> frozenset[str]:
     return _closure(names, lambda name: _inputs(trace, name), within=trace.nodes.keys())
 
 
-def _check(trace: Trace, replacements: Mapping[str, Placement]) -> None:
+def check_placements(trace: Trace, replacements: Mapping[str, Placement]) -> None:
+    """Raises ValueError where a replaced node is the output of no leaf call and no region, or an input does
+    not come before it."""
     outputs = {call.node for call in trace.calls if call.leaf}
     order = {name: index for index, name in enumerate(trace.nodes)}
     for name, placement in replacements.items():

@@ -117,7 +117,7 @@ def carry_out(
     session.observer.expect(guide.steps + expected_steps(job))
 
     converted = by_schedule(job, "converted", start="planned")
-    save_model(session.folder, plan, converted.model, handed_over=model is not None)
+    save_model(session.folder, plan, converted.model, guide=guide.model, handed_over=model is not None)
     baselines = _baselines(job, converted)
 
     summary = _summary(job, guide, converted, baselines)

@@ -38,15 +38,6 @@ def _refusals(plan: Plan) -> Iterator[Refusal]:
     if spec.target is not None:
         instead = "specs with `rule` can be run"
         yield spec.target.span, f"the target `{spec.target.name}`, a network of its own,", instead
-    regions = {part.rule for part in plan.parts if part.region is not None}
-    for rule in spec.rules:
-        if rule.name in regions:
-            instead = "match the module that holds the operations, such as `match BasicBlock`"
-            yield (
-                rule.pattern.span,
-                f"rule `{rule.name}`, which replaces operations and not a module,",
-                instead,
-            )
     yield from _of_layout(spec.schedule)
     for stage in plan.stages:
         yield from _of_stage(stage)
