@@ -118,3 +118,108 @@ def test_a_guide_that_has_changed_cannot_hold_replaced_operations(command: Comma
     path.write_text(json.dumps(architecture))
     with pytest.raises(Rejected, match="the graph of the guide is another one"):
         theseus_fx.load(tmp_path / "run")
+
+
+KINDS = [
+    "sequential { order = reverse  STEPS }",
+    "independent { STEPS }",
+    "progressive { introduce = upfront  STEPS }",
+    "progressive { feed = guide  group = 2  STEPS }",
+]
+
+
+@pytest.mark.parametrize("schedule", KINDS)
+def test_every_kind_of_schedule(command: Command, tmp_path: Path, schedule: str) -> None:
+    text = HEAD + RULE + f"schedule {schedule.replace('STEPS', STEPS)}\n" + TAIL + "compare naive\n"
+    said, summary = run(command, tmp_path, text)
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    assert [stage["parts"] for stage in summary["stages"]] == [stage["newest"] for stage in plan["stages"]]
+    for stage, planned in zip(summary["stages"], plan["stages"], strict=True):
+        assert list(stage["taps"]) == [tap["part"] for tap in planned["taps"]]
+        assert 0 <= stage["validation"] <= 1
+        assert stage["steps"] == 3
+        assert f"stage {stage['stage']}: {stage['parts'][-1]}: similarity " in said.err
+    together = schedule.startswith("independent")
+    trained = {tuple(line.get("stages", [line.get("stage")])) for line in lines(tmp_path)}
+    stages = [stage["number"] for stage in plan["stages"]]
+    assert trained == ({tuple(stages)} if together else {(number,) for number in stages})
+    steps = 3 if together else 3 * len(stages)
+    assert summary["baselines"]["naive_equal_total"]["steps"] == steps + 2
+
+
+NETWORK = """\
+theseus 1
+guide  big   = small_resnet(width = 4, channels = 1)
+target small = small_resnet(width = 2, channels = 1)
+data = digits(canvas = 8, batch = 64)
+task = classification(classes = 10)
+pair block { guide BasicBlock in big  target BasicBlock in small }
+"""
+
+
+@pytest.mark.parametrize("schedule", ["progressive", "sequential", "joint"])
+def test_a_network_of_its_own(command: Command, tmp_path: Path, schedule: str) -> None:
+    text = f"{NETWORK}schedule {schedule} {{ {STEPS} }}\n{TAIL}compare naive, random_start\n"
+    said, summary = run(command, tmp_path, text)
+    many = 1 if schedule == "joint" else 3
+    assert len(summary["stages"]) == many
+    for stage in summary["stages"]:
+        assert stage["start"] == "given"
+        assert stage["validation"] is None  # nothing can be asked of it before its head is trained
+    assert "hybrid" not in said.err
+    assert set(summary["converted"]["batchnorm"]) == {"before", "after"}
+    model = theseus_fx.load(tmp_path / "run")
+    assert sum(p.numel() for p in model.parameters()) == summary["converted"]["parameters"]
+    assert type(model).__name__ == "SmallResNet"
+    architecture = json.loads((tmp_path / "run" / "architecture.json").read_text())
+    assert (architecture["form"], architecture["network"]["name"]) == ("network", "small_resnet")
+    assert summary["baselines"]["random_start"] == summary["converted"]
+    assert summary["baselines"]["naive_equal_total"]["steps"] == 3 * many + 2
+
+
+WORDS = """\
+theseus 1
+guide net = transformers.GPT2LMHeadModel(
+  n_layer = 2, n_head = 2, n_embd = 8, n_positions = 16, vocab_size = 256, bos_token_id = 0, eos_token_id = 0
+)
+data = textfile("text.txt", tokenizer = "bytes", length = 16, batch = 8)
+task = language_modelling
+rule mlp { match GPT2MLP as m  expect 2  replace with Linear(8) }
+"""
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["ucka  rows = tokens(at_most = 64)", "dmnn(k = 20)  rows = tokens", "distill", "ucka"],
+)
+def test_language_models_by_tokens_and_by_outputs(command: Command, tmp_path: Path, metric: str) -> None:
+    (tmp_path / "text.txt").write_text("to be or not to be, that is the question. " * 80)
+    schedule = f"schedule sequential {{ metric = {metric}  {STEPS} }}\n"
+    _, summary = run(command, tmp_path, WORDS + schedule + "finetune { lr = 1e-3  for = 2 steps }\n")
+    for stage in summary["stages"]:
+        for tap in stage["taps"].values():
+            assert 0 <= tap["before"] <= 1
+            assert 0 <= tap["chance"] < 1
+
+
+def test_one_gpt2_learns_from_another_through_tied_weights(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("to be or not to be, that is the question. " * 80)
+    small = "n_layer = 1, n_head = 2, n_embd = 4, n_positions = 16, vocab_size = 256, bos_token_id = 0"
+    target = f"target small = transformers.GPT2LMHeadModel({small}, eos_token_id = 0)\n"
+    pair = "pair block { guide GPT2Block in net every 2  target GPT2Block in small }\n"
+    text = WORDS.replace("data =", target + "data =").replace("rule mlp { match", "#") + pair
+    schedule = f"schedule progressive {{ metric = ucka  {STEPS} }}\n"
+    _, summary = run(command, tmp_path, text + schedule + "finetune { lr = 1e-3  for = 2 steps }\n")
+    (stage,) = summary["stages"]
+    assert (stage["steps"], stage["validation"]) == (3, None)
+    model: Any = theseus_fx.load(tmp_path / "run")
+    assert model.lm_head.weight is model.transformer.wte.weight
+
+
+def test_too_few_held_out_samples_for_the_metric(command: Command, tmp_path: Path) -> None:
+    text = HEAD + RULE + f"schedule progressive {{ metric = dmnn(k = 63, support = soft)  {STEPS} }}\n" + TAIL
+    (tmp_path / "spec.thx").write_text(text)
+    said = command("plan", tmp_path / "spec.thx")
+    assert said.code == 1
+    assert "error[THX523]: `dmnn` looks at 63 neighbours, and there are 63 other rows" in said.err
+    assert "write a `k` below 63" in said.err

@@ -55,8 +55,8 @@ def side_by_side(
     dropout drops, and BatchNorm normalises by the batch and updates its statistics. This differs from the
     guide's BatchNorm, whose statistics come from its training: those of a target that begins fresh are mean 0
     and variance 1, which says nothing of the data, and a frozen one would be no normalisation at all. Blocks
-    that an earlier stage trained and this one does not are held fixed, so they normalise by the statistics
-    that their own stage has gathered.
+    that this stage does not train are held fixed: they normalise by the statistics that their own stage has
+    gathered, or that they came with.
 
     Args:
         guide: its trace and itself.

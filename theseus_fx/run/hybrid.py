@@ -93,9 +93,7 @@ def from_json(value: Mapping[str, Any], guide: nn.Module) -> nn.Module:
         ValueError: the guide's graph is another one than it was.
         KeyError, TypeError, AttributeError, ImportError, RuntimeError: it does not fit the guide.
     """
-    if (
-        value.get("form", "modules") == "modules"
-    ):  # a folder without a form was written when this was the only
+    if value.get("form", "modules") == "modules":  # a folder that names no form is older than the other
         conventions = {path: Convention.from_json(c) for path, c in value.get("conventions", {}).items()}
         made = {path: Recipe.from_json(recipe).make() for path, recipe in value["replacements"].items()}
         return convert(guide, made, conventions=conventions)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.source import Span
-from theseus_fx.lang.spec import Compare, LearningRate, Schedule, Training
+from theseus_fx.lang.spec import Compare, LearningRate, Training
 from theseus_fx.lang.spec_stages import Optimizer
 from theseus_fx.planning.plan import Plan, Stage
 
@@ -35,10 +35,6 @@ def check_supported(plan: Plan) -> None:
 
 def _refusals(plan: Plan) -> Iterator[Refusal]:
     spec = plan.spec
-    if spec.target is not None:
-        instead = "specs with `rule` can be run"
-        yield spec.target.span, f"the target `{spec.target.name}`, a network of its own,", instead
-    yield from _of_layout(spec.schedule)
     for stage in plan.stages:
         yield from _of_stage(stage)
     trainings = [spec.guide.training if spec.guide else None, spec.finetune]
@@ -47,18 +43,6 @@ def _refusals(plan: Plan) -> Iterator[Refusal]:
             yield from _of_training(training)
     if spec.compare is not None:
         yield from _of_compare(spec.compare)
-
-
-def _of_layout(schedule: Schedule) -> Iterator[Refusal]:
-    axes, staged = schedule.axes, "a run can train with `introduce = staged`, or all at once with `joint`"
-    if axes.introduce == "upfront" and schedule.kind != "joint":
-        yield axes.spans.get("introduce"), "`introduce = upfront`", staged
-    if axes.train == "newest":
-        instead = "a run can train with `train = introduced`, as `progressive` does"
-        yield axes.spans.get("train"), "`train = newest`", instead
-    if axes.feed == "guide":
-        instead = "a run can train with `feed = target`, as `progressive` does"
-        yield axes.spans.get("feed"), "`feed = guide`", instead
 
 
 def _of_stage(stage: Stage) -> Iterator[Refusal]:

@@ -13,15 +13,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from theseus_fx.data.order import stable_seed
 from theseus_fx.data.source import Split
 from theseus_fx.planning.plan import Stage
 from theseus_fx.run.alignment.construction import Construction
-from theseus_fx.run.alignment.losses import StageLoss
 from theseus_fx.run.alignment.network import Network
-from theseus_fx.run.alignment.passes import apart, passes
+from theseus_fx.run.alignment.passes import passes
 from theseus_fx.run.alignment.readings import TapReading, held_out, kept, read_stage, readings_json
 from theseus_fx.run.alignment.replaced import Replaced
+from theseus_fx.run.alignment.steps import Steps
 from theseus_fx.run.job import Job
 from theseus_fx.run.session import Stopwatch, Unit
 from theseus_fx.run.start import random_start
@@ -153,41 +152,27 @@ class _Work:
     def _phase(self, together: Sequence[Stage], peak: float) -> Phase:
         job, settings = self.job, together[0].alignment
         per_epoch = job.source.steps_per_epoch
-        steps = steps_of(settings.budget, per_epoch)
-        program = self.built.programs(together)
-        losses = [StageLoss.of(stage, job.session.device) for stage in together]
-        independent = apart(job.plan)
-        stream = "stages" if independent else f"stage {together[0].number}"
+        budget = steps_of(settings.budget, per_epoch)
+        steps = Steps.of(job, self.unit.name, together, self.built.programs(together))
 
         def step_loss(step: int) -> StepOutcome:
-            def seed(index: int) -> None:
-                if independent:  # else the step is seeded as a whole
-                    name = f"stage {together[index].number}"
-                    torch.manual_seed(stable_seed(job.session.seed, self.unit.name, name, step))
-
-            batch = job.train_batch(step, stream=stream)
-            outputs = program(*batch.inputs, before=seed)
-            told = [loss(values) for loss, values in zip(losses, outputs, strict=True)]
-            values = {name: value for _, of_stage in told for name, value in of_stage.items()}
-            # the sum, so that every part gets the gradient that it would get alone
-            total = torch.stack([loss for loss, _ in told]).sum()
-            return StepOutcome(loss=total, values=values, samples=len(batch.labels))
+            batch = steps.batch(step)
+            loss, values = steps.loss(steps.forward(batch))
+            return StepOutcome(loss=loss, values=values, samples=len(batch.labels))
 
         trained = [self.built.parameters(stage) for stage in together]
         numbers = [stage.number for stage in together]
+        which = {"stage": numbers[0]} if len(numbers) == 1 else {"stages": numbers}
         return Phase(
             title=_title(job, together),
-            record={
-                "phase": "align",
-                **({"stage": numbers[0]} if len(numbers) == 1 else {"stages": numbers}),
-            },
+            record={"phase": "align", **which},
             parameters=[p for parameters in trained for p in parameters],
             clipped=trained,
-            steps=steps,
-            rate=rate_schedule(settings.lr, peak, steps=steps, steps_per_epoch=per_epoch),
+            steps=budget,
+            rate=rate_schedule(settings.lr, peak, steps=budget, steps_per_epoch=per_epoch),
             weight_decay=settings.weight_decay,
             clip=settings.clip,
-            measure=losses[0].measure,
+            measure=steps.measure,
             step_loss=step_loss,
         )
 
