@@ -128,6 +128,7 @@ def carry_out(
         session.folder,
         plan,
         converted.model,
+        guide=guide.model,
         kept_guide=converted.kept_guide,
         handed_over=model is not None,
     )
@@ -159,7 +160,7 @@ def _baselines(job: Job, converted: Outcome) -> dict[str, Outcome]:
             outcomes[name] = naive(job, name, steps=steps, kept_guide=kept)
     if "random_start" in methods:
         planned = {start.start.kind for stage in job.plan.stages for start in stage.starts}
-        same = planned == {"random"}
+        same = planned <= {"random", "given"}  # a target of its own begins in one way
         outcomes["random_start"] = (
             converted if same else from_random_start(job, "random_start", kept_guide=kept)
         )

@@ -12,12 +12,11 @@ from torch import nn
 from theseus_fx.data.source import Split
 from theseus_fx.lang.diagnostics import Rejected
 from theseus_fx.lang.spec import LearningRate, Training
-from theseus_fx.run.align import Aligned, align, total_steps
+from theseus_fx.run.alignment.stages import Aligned, align, total_steps, unaligned
 from theseus_fx.run.finetune import Finetuned, finetune
 from theseus_fx.run.gates import Missed
 from theseus_fx.run.job import Job
 from theseus_fx.run.rates import steps_of
-from theseus_fx.run.start import random_start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,22 +150,21 @@ def _scheduled_trials(
             without_parts=kept_guide,
             enforce=start == "planned",
         )
-        if aligned.missed is not None:
+        first, outcome = stage_rates[1], aligned.outcome
+        if isinstance(outcome, Missed):
             if j == 1:
-                job.session.observer.end(name, f"align {_rate(stage_rates[1])}: {aligned.missed}")
-                yield _OutOfRace(rates={"align": stage_rates[1]}, aligned=aligned, missed=aligned.missed)
+                job.session.observer.end(name, f"align {_rate(first)}: {outcome}")
+                yield _OutOfRace(rates={"align": first}, aligned=aligned, missed=outcome)
             continue
-        model = job.hybrid(aligned.parts)
         tuned = finetune(
             job.session.unit(f"{name}/align-{i}-finetune-{j}"),
             job,
-            model,
+            outcome,
             settings,
             rate=rate,
             steps=finetune_steps(job),
             title=f"{name}: fine-tuning, candidate {j} of {len(rates)}",
         )
-        first = stage_rates[1]
         told = {"align": first, "finetune": rate}
         job.session.observer.end(
             name, f"align {_rate(first)}, fine-tune {_rate(rate)}: {tuned.validation:.4f} on validation"
@@ -177,12 +175,10 @@ def _scheduled_trials(
 def _naive_trials(job: Job, name: str, steps: int, kept_guide: Sequence[str]) -> Iterator[_Trial]:
     rates = _baseline_rates(job)
     for j, rate in enumerate(rates, 1):
-        replaced = [part for part in job.plan.parts if part.name not in kept_guide]
-        parts = {part.name: random_start(job, part) for part in replaced}
         tuned = finetune(
             job.session.unit(f"{name}/finetune-{j}"),
             job,
-            job.hybrid(parts),
+            unaligned(job, without_parts=kept_guide),
             _baseline_settings(job),
             rate=rate,
             steps=steps,
