@@ -199,9 +199,9 @@ def test_the_human_view_tells_the_schedule(command: Command, tiny: Path) -> None
 
 
 def test_a_run_that_is_not_possible_yet_starts_nothing(command: Command, tiny: Path) -> None:
-    tiny.write_text(tiny.read_text().replace("metric = cka", "metric = ucka"))
+    tiny.write_text(tiny.read_text().replace("metric = cka", "optimizer = adam"))
     said = command("run", tiny, "--out", "out")
     assert said.code == 1
-    assert "error[THX820]: `run` cannot carry out `metric = ucka` yet" in said.err
-    assert "tiny.thx:15:12" in said.err
+    assert "error[THX820]: `run` cannot carry out the optimizer `adam` yet" in said.err
+    assert "tiny.thx:15:15" in said.err
     assert not Path("out").exists()

@@ -1,4 +1,4 @@
-"""A rule over operations on the command line: planned, and refused by a run."""
+"""A rule over operations on the command line: planned, and carried out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from command_line import Command
+
+import theseus_fx
 
 SPEC = """\
 theseus 1
@@ -67,17 +69,19 @@ def test_another_count_shows_the_nearest_attempt_with_its_step(command: Command,
     assert "= help: nearly:" in said.err
 
 
-def test_a_run_of_regions_is_refused_before_anything_is_written(command: Command, tmp_path: Path) -> None:
+def test_a_run_of_regions_gives_a_model_that_loads(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "digits.thx"
     path.write_text(
         SPEC.replace("torchvision.resnet18(weights = none)", "small_resnet(channels = 1)")
         .replace("input x: f32[batch, 3, 64, 64]", "data = digits()\ntask = classification(classes = 10)")
         .replace("expect 5", "expect 3")
     )
-    said = command("run", path)
-    assert said.code == 1
-    assert "error[THX820]: `run` cannot carry out rule `block`, which replaces operations" in said.err
-    assert not (tmp_path / "runs").exists()
+    said = command("run", path, "--out", "run")
+    assert said.code == 0, said.err
+    model = theseus_fx.load("run")
+    assert [name for name, _ in model.named_modules() if "block" in name and name.count(".") == 1] == [
+        f"replaced.block_{number}" for number in (1, 2, 3)
+    ]
 
 
 STEM = """\

@@ -95,7 +95,7 @@ def planned() -> tuple[Plan, Any]:
 
 def test_a_language_model_is_built_again_from_its_folder(folder: Path) -> None:
     plan, model = planned()
-    save_model(folder, plan, model, handed_over=False)
+    save_model(folder, plan, model, guide=model, handed_over=False)
     loaded: Any = load_model(folder)
     tokens = torch.randint(0, 100, (5, 16))
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_a_language_model_is_built_again_from_its_folder(folder: Path) -> None:
 
 def test_the_folder_says_how_the_guide_calls_a_part(folder: Path) -> None:
     plan, model = planned()
-    save_model(folder, plan, model, handed_over=False)
+    save_model(folder, plan, model, guide=model, handed_over=False)
     architecture: dict[str, Any] = {**read_json(folder / "architecture.json")}
     returned = {"group": "tuple", "keys": [0, 1], "items": [{"output": True}, {"constant": None}]}
     assert architecture["conventions"]["transformer.h.0.attn"] == {

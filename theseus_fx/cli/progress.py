@@ -73,7 +73,7 @@ class Lines:
             self.out.print(f"about {steps:,} gradient steps in all", style="dim")
         self._told = True
 
-    def begin(self, title: str, *, steps: int, done: int) -> None: ...
+    def begin(self, title: str, *, steps: int, done: int, measure: str = "similarity") -> None: ...
 
     def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None: ...
 
@@ -94,17 +94,18 @@ class Bars:
     _title: str = ""
     _done: int = 0
     _samples: int = 0
+    _measure: str = "similarity"
 
     def expect(self, steps: int) -> None:
         if self._whole is None:
             self._whole = self.board.add_task("whole run", total=steps)
         self.board.update(self._whole, total=steps)
 
-    def begin(self, title: str, *, steps: int, done: int) -> None:
+    def begin(self, title: str, *, steps: int, done: int, measure: str = "similarity") -> None:
         self._drop_phase()
         if self._whole is not None and title != self._title:  # else its budget was extended
             self.board.advance(self._whole, done)
-        self._title, self._done, self._samples = title, done, 0
+        self._title, self._done, self._samples, self._measure = title, done, 0, measure
         self._phase = self.board.add_task(title, total=steps, completed=done)
 
     def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None:
@@ -129,9 +130,12 @@ class Bars:
         elapsed = self.board.tasks[-1].elapsed
         if elapsed:
             words.append(f"{self._samples / elapsed:,.0f} samples/s")
-        if values:
+        if values and self._measure == "similarity":
             taps = " ".join(f"{100 * value:.0f}" for value in values.values())
             words.append(f"similarity {fmean(values.values()):.4f} (taps, %: {taps})")
+        elif len(values) > 1:
+            taps = " ".join(f"{value:.3g}" for value in values.values())
+            words.append(f"{self._measure} {fmean(values.values()):.4f} (taps: {taps})")
         return "  ".join(words)
 
     def _drop_phase(self) -> None:

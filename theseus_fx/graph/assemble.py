@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import fx, nn
@@ -26,21 +26,27 @@ def attribute(model: nn.Module, target: str) -> nn.Module | torch.Tensor:
     return value
 
 
-def assemble(graph: fx.Graph, attributes: Mapping[str, nn.Module | torch.Tensor]) -> fx.GraphModule:
+def assemble(
+    graph: fx.Graph,
+    attributes: Mapping[str, nn.Module | torch.Tensor],
+    *,
+    persistent: Collection[str] = (),
+) -> fx.GraphModule:
     """A graph module over the given modules and tensors, none of them copied.
 
     Args:
         graph: belongs to the graph module afterwards.
         attributes: by the targets of the graph's `call_module` and `get_attr` nodes. A tensor that already
             hangs below one of the modules is found there.
+        persistent: targets of tensors that its `state_dict` has, where they are buffers.
     """
     root = nn.Module()
     for target in sorted(attributes, key=lambda target: (target.count("."), target)):
-        _install(root, target, attributes[target])
+        _install(root, target, attributes[target], persistent=target in persistent)
     return fx.GraphModule(root, graph)
 
 
-def _install(root: nn.Module, target: str, value: nn.Module | torch.Tensor) -> None:
+def _install(root: nn.Module, target: str, value: nn.Module | torch.Tensor, *, persistent: bool) -> None:
     *prefix, name = target.split(".")
     owner = root
     for item in prefix:
@@ -52,6 +58,6 @@ def _install(root: nn.Module, target: str, value: nn.Module | torch.Tensor) -> N
     if getattr(owner, name, None) is value:
         return
     if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
-        owner.register_buffer(name, value, persistent=False)
+        owner.register_buffer(name, value, persistent=persistent)
     else:
         setattr(owner, name, value)

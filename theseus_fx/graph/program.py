@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import operator
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx, nn
 
 from theseus_fx.graph.assemble import assemble, attribute
-from theseus_fx.graph.slices import Placement, Slices, slices
+from theseus_fx.graph.slices import Compared, Inside, Placement, Slices, slices
 from theseus_fx.graph.trace import Trace
 
 
@@ -32,10 +33,11 @@ class TargetOutputs(NamedTuple):
 class StageProgram(nn.Module):
     """Guide and target of one stage in one forward pass; made by `stage_program`."""
 
-    def __init__(self, program: fx.GraphModule, pieces: Slices, replacements: Sequence[nn.Module]) -> None:
+    def __init__(self, program: fx.GraphModule, pieces: Slices, trained: Sequence[nn.Module]) -> None:
         super().__init__()
         self.program = program
-        self._replacements = tuple(replacements)
+        self.trained = tuple(trained)
+        """The replacements that are trained, as they are called."""
         self.executed: frozenset[str] = pieces.executed
         """Nodes of the traced graph that run at least once, as the guide's or as the target's."""
         self.shared: frozenset[str] = pieces.shared
@@ -44,16 +46,21 @@ class StageProgram(nn.Module):
         """Nodes of which the target has a run of its own, the replaced parts among them."""
         self.train()
 
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """Modules that can be computed again: each replacement that is trained."""
+        return self.trained
+
     def forward(self, *inputs: torch.Tensor) -> StageOutputs:
         """Runs the stage on the inputs, in the order of the trace."""
         guide_taps, target_taps, guide_logits, target_logits = self.program(*inputs)
         return StageOutputs(guide_taps, target_taps, guide_logits, target_logits)
 
     def train(self, mode: bool = True) -> StageProgram:
-        """Sets the mode of the replacements; everything of the guide is in eval mode always."""
+        """Sets the mode of the replacements that are trained; everything else is in eval mode always."""
         self.training = mode
         self.program.eval()
-        for replacement in self._replacements:
+        for replacement in self.trained:
             replacement.train(mode)
         return self
 
@@ -77,7 +84,8 @@ def stage_program(
     guide: nn.Module,
     replacements: Mapping[str, Placement],
     *,
-    taps: Sequence[str],
+    taps: Sequence[str | Compared],
+    frozen: Collection[str] = (),
     guide_output: bool = False,
     target_output: bool = False,
 ) -> StageProgram:
@@ -94,22 +102,25 @@ def stage_program(
         guide: the real model; its modules and parameters are used, not copied.
         replacements: by the output node of the leaf call that each replaces. A replacement must not write to
             its inputs in place: the guide may need them too. The program uses these very modules.
-        taps: nodes whose values are returned, in this order, of guide and target.
+        taps: nodes whose values are returned, in this order, of guide and target; a `Compared` names two.
+        frozen: those of the replaced nodes whose replacements are not trained: they are in eval mode, and
+            `requires_grad` is turned off; it is turned on in all others.
         guide_output: whether the guide's logits are returned.
         target_output: whether the target's are.
 
     Raises:
         ValueError: a replaced node is the output of no leaf call, or an input does not come before it.
     """
+    compared = [tap if isinstance(tap, Compared) else Compared(tap, tap) for tap in taps]
     pieces = slices(
         trace,
         replacements,
-        guide_wants=[*taps, *([trace.output] if guide_output else [])],
-        target_wants=[*taps, *([trace.output] if target_output else [])],
+        guide_wants=[*(tap.guide for tap in compared), *([trace.output] if guide_output else [])],
+        target_wants=[*(tap.target_node for tap in compared), *([trace.output] if target_output else [])],
     )
-    graph, in_guide, in_target = _merged(trace, pieces, detached=True)
-    guide_taps = tuple(in_guide[tap] for tap in taps)
-    target_taps = tuple(in_target[tap] for tap in taps)
+    graph, in_guide, in_target = _merged(trace, pieces, replacements, detached=True)
+    guide_taps = tuple(in_guide[tap.guide] for tap in compared)
+    target_taps = tuple(in_target[tap.target] for tap in compared)
     guide_logits = in_guide[trace.output] if guide_output else None
     target_logits = in_target[trace.output] if target_output else None
     graph.output((guide_taps, target_taps, guide_logits, target_logits))
@@ -117,7 +128,9 @@ def stage_program(
     for name, child in program.named_children():
         if name == "guide":
             child.requires_grad_(False)
-    return StageProgram(program, pieces, [placement.module for placement in replacements.values()])
+    for node, placement in replacements.items():
+        placement.module.requires_grad_(node not in frozen)
+    return StageProgram(program, pieces, [p.module for node, p in replacements.items() if node not in frozen])
 
 
 def target_program(
@@ -137,37 +150,40 @@ def target_program(
         ValueError: a replaced node is the output of no leaf call, or an input does not come before it.
     """
     pieces = slices(trace, replacements, guide_wants=(), target_wants=[trace.output, *taps])
-    graph, _, in_target = _merged(trace, pieces, detached=False)
+    graph, _, in_target = _merged(trace, pieces, replacements, detached=False)
     graph.output((in_target[trace.output], tuple(in_target[tap] for tap in taps)))
     return TargetProgram(_assembled(graph, guide, replacements), tapped=bool(taps))
 
 
 def _merged(
-    trace: Trace, pieces: Slices, *, detached: bool
-) -> tuple[fx.Graph, dict[str, fx.Node], dict[str, fx.Node]]:
+    trace: Trace, pieces: Slices, replacements: Mapping[str, Placement], *, detached: bool
+) -> tuple[fx.Graph, dict[str, fx.Node], dict[str | Inside, fx.Node]]:
     """One graph with the guide's nodes first, then the target's own; and where each value is, for either."""
     graph = fx.Graph()
     guide: dict[str, fx.Node] = {}
-    for spec in trace.inputs:
-        placeholder = graph.placeholder(spec.name)
-        wanted = detached and spec.name in pieces.guide
-        guide[spec.name] = graph.call_method("detach", (placeholder,)) if wanted else placeholder
+    for name, node in trace.nodes.items():
+        if node.op == "placeholder":
+            placeholder = graph.placeholder(str(node.target))
+            wanted = detached and name in pieces.guide
+            guide[name] = graph.call_method("detach", (placeholder,)) if wanted else placeholder
     for name, node in trace.nodes.items():
         if name in pieces.guide and node.op != "placeholder":
             guide[name] = _copied(graph, node, guide, name)
-    target = dict(guide)
+    target: dict[str | Inside, fx.Node] = {**guide}
     for name, node in trace.nodes.items():
         if name in pieces.parts:
             inputs = tuple(target[part_input] for part_input in pieces.parts[name])
-            target[name] = graph.create_node(
-                "call_module", f"replacements.{name}", inputs, {}, name=f"target_{name}"
-            )
+            call = graph.create_node("call_module", f"replacements.{name}", inputs, {}, name=f"target_{name}")
+            values = replacements[name].values
+            target[name] = graph.call_function(operator.getitem, (call, 0)) if values else call
+            for place, value in enumerate(values, start=1):
+                target[Inside(name, value)] = graph.call_function(operator.getitem, (call, place))
         elif name in pieces.target:
             target[name] = _copied(graph, node, target, f"target_{name}")
     return graph, guide, target
 
 
-def _copied(graph: fx.Graph, node: fx.Node, values: Mapping[str, fx.Node], name: str) -> fx.Node:
+def _copied(graph: fx.Graph, node: fx.Node, values: Mapping[Any, fx.Node], name: str) -> fx.Node:
     args = fx.map_arg(node.args, lambda argument: values[argument.name])
     kwargs = fx.map_arg(node.kwargs, lambda argument: values[argument.name])
     named = node.op in ("call_module", "get_attr")

@@ -20,6 +20,33 @@ class Placement:
     """Nodes of the traced graph, all of them before the output that is replaced."""
     region: bool = False
     """Whether a whole region of the graph ends in the output, and not one leaf call."""
+    values: tuple[str, ...] = ()
+    """Names of further values that the module returns: then a tuple of its output and these, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A value inside of a replacement."""
+
+    part: str
+    """The output node whose place the replacement takes."""
+    value: str
+    """One of the `values` of its placement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One pair of values that a program returns side by side."""
+
+    guide: str
+    """A node, for its value in the guide."""
+    target: str | Inside
+    """A node, for its value in the target, or a value inside of a replacement."""
+
+    @property
+    def target_node(self) -> str:
+        """The node that the target has to reach."""
+        return self.target.part if isinstance(self.target, Inside) else self.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +87,7 @@ def slices(
         ValueError: a replaced node is the output of no leaf call and no region, or an input does not come
             before it.
     """
-    _check(trace, replacements)
+    check_placements(trace, replacements)
     parts = {name: placement.inputs for name, placement in replacements.items()}
     touched = _touched(trace, parts.keys())
 
@@ -84,7 +111,9 @@ def upstream(trace: Trace, names: Iterable[str]) -> frozenset[str]:
     return _closure(names, lambda name: _inputs(trace, name), within=trace.nodes.keys())
 
 
-def _check(trace: Trace, replacements: Mapping[str, Placement]) -> None:
+def check_placements(trace: Trace, replacements: Mapping[str, Placement]) -> None:
+    """Raises ValueError where a replaced node is the output of no leaf call and no region, or an input does
+    not come before it."""
     outputs = {call.node for call in trace.calls if call.leaf}
     order = {name: index for index, name in enumerate(trace.nodes)}
     for name, placement in replacements.items():

@@ -114,7 +114,7 @@ def trace(model: nn.Module, inputs: Sequence[InputSpec], *, leaves: Collection[s
     output = recorder.node(main).name
     outputs = tuple(dict.fromkeys(recorder.node(tensor).name for tensor in tensors(result)))
     order = {node.name: index for index, node in enumerate(recorder.graph.nodes)}
-    _remove_dead(recorder.graph)
+    remove_dead(recorder.graph)
     nodes = {node.name: node for node in recorder.graph.nodes}
     return Trace(
         graph=recorder.graph,
@@ -139,7 +139,8 @@ def bind(trace: Trace, model: nn.Module) -> fx.GraphModule:
     return assemble(graph, {target: attribute(model, target) for target in sorted(targets)})
 
 
-def _remove_dead(graph: fx.Graph) -> None:
+def remove_dead(graph: fx.Graph) -> None:
+    """Erases what neither the output nor anything else uses; inputs stay."""
     for node in reversed(graph.nodes):
         if not node.users and node.op not in ("placeholder", "output"):
             graph.erase_node(node)

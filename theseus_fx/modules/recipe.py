@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from theseus_fx.lang.code import Code
 from theseus_fx.lang.spec import AutoRank
 from theseus_fx.models import from_python
 from theseus_fx.models.from_python import load_class
 from theseus_fx.modules.functions import FUNCTIONS
+from theseus_fx.modules.wired import Tapped, Wire, Wired
 
 Argument = int | float | bool | str | None | tuple["Argument", ...]
-
-Wire = int | str
-"""A value inside a replacement: the output of a step by its index, or an input of the part by its name."""
 
 PRIMARY = "in"
 """The name of the value that flows into the part; its other inputs have the names of parameters."""
@@ -125,6 +123,15 @@ class Recipe:
         )
         return module.to(self.dtype)
 
+    def tapped(self, module: nn.Module) -> nn.Module:
+        """A module made of this recipe as one that returns the named `values` beside its output.
+
+        Returns:
+            A module over the same parameters and children, which returns a tuple: the output, then `values`.
+        """
+        wires = tuple(step.inputs for step in self.steps)
+        return Tapped(module, self.inputs, wires, (self.output, *self.values.values()))
+
     def parameter_count(self) -> int:
         """How many parameters the module has."""
         return sum(p.numel() for p in self.make(device="meta").parameters())
@@ -181,31 +188,6 @@ class Recipe:
             for index, step in enumerate(self.steps)
         ]
         return "; ".join([*lines, f"return {names.get(self.output, str(self.output))}"])
-
-
-class Wired(nn.Module):
-    """Children, each called with what flows into it; made by `Recipe.make`."""
-
-    def __init__(
-        self,
-        children: Mapping[str, nn.Module],
-        inputs: tuple[str, ...],
-        wires: tuple[tuple[Wire, ...], ...],
-        output: Wire,
-    ) -> None:
-        super().__init__()
-        for name, child in children.items():
-            self.add_module(name, child)
-        self.inputs = inputs
-        self.wires = wires
-        self.output = output
-
-    def forward(self, *inputs: Tensor) -> Any:
-        """One tensor, from the values of `inputs` by position."""
-        values: dict[Wire, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for index, (child, wires) in enumerate(zip(self.children(), self.wires, strict=True)):
-            values[index] = child(*(values[wire] for wire in wires))
-        return values[self.output]
 
 
 def _plain(value: Argument) -> Any:

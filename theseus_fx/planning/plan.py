@@ -164,7 +164,13 @@ class Part:
 
     def placed(self, module: nn.Module) -> Placement:
         """A replacement in the part's place."""
-        return Placement(module, self.takes, region=self.region is not None or self.opened)
+        recipe = self.recipe
+        return Placement(
+            recipe.tapped(module) if recipe.values else module,
+            self.takes,
+            region=self.region is not None or self.opened,
+            values=tuple(recipe.values),
+        )
 
     def _rank_json(self) -> dict[str, Any]:
         ending = ending_of(self.recipe)
@@ -219,6 +225,12 @@ class Tap:
     def extra(self) -> bool:
         """Whether it is a tap besides the output of a part."""
         return self.value is not None
+
+    @property
+    def name(self) -> str:
+        """What a run calls it: `conv[1]`, `block[2] main ~ hidden`, `output` for the model's."""
+        part = self.part or "output"
+        return f"{part} {self.value} ~ {self.target or 'out'}" if self.extra else part
 
     def as_json(self) -> dict[str, Any]:
         return {

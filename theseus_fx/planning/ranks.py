@@ -76,6 +76,8 @@ def budgets(plan: Plan) -> Mapping[AutoRank, tuple[Part, ...]]:
 
 def with_ranks(plan: Plan, ranks: Mapping[str, int]) -> Plan:
     """The plan with other ranks of some of its parts, and all that follows from them."""
+    if not ranks:
+        return plan
     parts = tuple(_at(part, ranks[part.name]) if part.name in ranks else part for part in plan.parts)
     pairs = list(zip(plan.parts, parts, strict=True))
     totals = replace(

@@ -94,7 +94,7 @@ def _unfit(stage: Stage, batch_size: int | None) -> Iterator[tuple[Span, str, st
         elif tap := next((t for t in stage.taps if t.target_shape and t.target_shape[1] != t.shape[1]), None):
             said = f"`{called(tap)}` has other rows of tokens in the guide than in the replacement"
             yield settings.rows.span, said, "write `rows = samples`"
-    rows = settings.rows.at_most if tokens else batch_size
+    rows = _rows(stage, batch_size)
     if rows is None:
         return
     conditions = [
@@ -105,8 +105,19 @@ def _unfit(stage: Stage, batch_size: int | None) -> Iterator[tuple[Span, str, st
     measures += [(c.measure, c.arguments, c.span) for c in conditions]
     for name, arguments, span in measures:
         neighbours = arguments.get("k")
-        if isinstance(neighbours, int) and neighbours >= rows:
+        spare = 1 if arguments.get("support") == "soft" else 0  # the soft choice leaves at least one out
+        if isinstance(neighbours, int) and neighbours + spare >= rows:
             said = f"`{name}` looks at {neighbours} neighbours, and there are {rows - 1} other rows"
-            yield span, said, f"write a `k` below {rows}, or compare more rows"
+            yield span, said, f"write a `k` below {rows - spare}, or compare more rows"
         if name == "ucka" and rows < _UNBIASED:
             yield span, f"`ucka` needs {_UNBIASED} rows, and there are {rows}", "write `metric = cka`"
+
+
+def _rows(stage: Stage, batch_size: int | None) -> int | None:
+    """How many rows a batch of a stage has at least; None where the batch size is not known."""
+    rows = stage.alignment.rows
+    if rows.kind == "samples" or batch_size is None:
+        return batch_size if rows.kind == "samples" else rows.at_most
+    positions = [tap.shape[1] for tap in stage.taps if len(tap.shape) > 1 and isinstance(tap.shape[1], int)]
+    tokens = batch_size * min(positions, default=1)
+    return tokens if rows.at_most is None else min(tokens, rows.at_most)

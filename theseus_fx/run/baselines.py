@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from torch import nn
-
 from theseus_fx.planning.baselines import Baseline, baselines
-from theseus_fx.run.align import total_steps
+from theseus_fx.run.alignment.stages import total_steps, unaligned
 from theseus_fx.run.candidates import (
     StageRates,
     alignments,
@@ -25,7 +23,6 @@ from theseus_fx.run.methods import (
     trained_whole,
 )
 from theseus_fx.run.scratch import from_scratch
-from theseus_fx.run.start import random_start
 
 
 def planned(job: Job) -> tuple[Baseline, ...]:
@@ -64,7 +61,9 @@ def _run(job: Job, baseline: Baseline, converted: Outcome) -> Outcome:
     match baseline.method:
         case "naive":
             steps = steps if baseline.total else finetune_steps(job)
-            return trained_whole(job, name, lambda: _naive(job, kept), settings, steps=steps, kept_guide=kept)
+            return trained_whole(
+                job, name, lambda: unaligned(job, without_parts=kept), settings, steps=steps, kept_guide=kept
+            )
         case "scratch":
             return trained_whole(
                 job,
@@ -84,16 +83,10 @@ def _run(job: Job, baseline: Baseline, converted: Outcome) -> Outcome:
             assert_never(baseline.method)
 
 
-def _naive(job: Job, kept_guide: Sequence[str]) -> nn.Module:
-    """All parts replaced at once, at random; the rest is the guide's."""
-    replaced = [part for part in job.plan.parts if part.name not in kept_guide]
-    return job.hybrid({part.name: random_start(job, part) for part in replaced})
-
-
 def _is_the_conversion(job: Job, baseline: Baseline) -> bool:
     """Whether the conversion itself starts at random everywhere."""
     starts = {start.start.kind for stage in job.plan.stages for start in stage.starts}
-    return baseline.method == "random_start" and starts == {"random"}
+    return baseline.method == "random_start" and starts <= {"random", "given"}
 
 
 def _of_trials(

@@ -135,6 +135,7 @@ def carry_out(
         session.folder,
         job.plan,
         converted.model,
+        guide=guide.model,
         kept_guide=converted.kept_guide,
         handed_over=model is not None,
     )

@@ -14,8 +14,12 @@ class Observer(Protocol):
         """The run will take about so many gradient steps in all; called again where that changes."""
         ...
 
-    def begin(self, title: str, *, steps: int, done: int) -> None:
-        """A phase begins: `steps` gradient steps in all, of which `done` were taken before a resume."""
+    def begin(self, title: str, *, steps: int, done: int, measure: str = "similarity") -> None:
+        """A phase begins: `steps` gradient steps in all, of which `done` were taken before a resume.
+
+        The named values of its steps are similarities, or what `measure` says: a metric of which less is
+        better.
+        """
         ...
 
     def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None:
@@ -50,7 +54,7 @@ class Silent:
 
     def expect(self, steps: int) -> None: ...
 
-    def begin(self, title: str, *, steps: int, done: int) -> None: ...
+    def begin(self, title: str, *, steps: int, done: int, measure: str = "similarity") -> None: ...
 
     def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None: ...
 

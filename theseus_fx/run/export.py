@@ -10,13 +10,12 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from theseus_fx.graph.convention import Convention
-from theseus_fx.graph.surgery import convert
+from theseus_fx.graph.trace import Trace
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected, first_line
 from theseus_fx.models.resolve import describe, rebuild
-from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.plan import Plan
 from theseus_fx.run.folder import read_json, write_bytes, write_json
+from theseus_fx.run.hybrid import form_json, from_json
 
 ARCHITECTURE = "architecture.json"
 WEIGHTS = "model.safetensors"
@@ -27,6 +26,7 @@ def save_model(
     plan: Plan,
     model: nn.Module,
     *,
+    guide: nn.Module,
     handed_over: bool,
     kept_guide: Collection[str] = (),
 ) -> None:
@@ -34,22 +34,20 @@ def save_model(
 
     Args:
         folder: of the run.
-        plan: which parts were replaced by what.
+        plan: which parts were replaced by what, or the target.
         model: the converted model.
-        kept_guide: parts that are the guide's still, for their stage did not pass.
+        guide: the guide, of which only names are read.
         handed_over: the guide was an object of the caller's, which no file can build again.
+        kept_guide: parts that are the guide's still, for their stage did not pass.
     """
-    guide = None if handed_over or plan.spec.guide is None else describe(plan.spec.guide.model)
-    replaced = [part for part in plan.parts if part.name not in kept_guide]
-    paths = {part.path for part in replaced}
-    architecture: dict[str, Any] = {
-        "kind": "theseus-fx architecture",
-        "schema": 1,
-        "guide": guide,
-        "guide_class": f"{type(model).__module__}.{type(model).__qualname__}",
-        "replacements": {part.path: part.recipe.as_json() for part in replaced},
-        "conventions": {path: c.as_json() for path, c in plan.conventions.items() if path in paths},
-    }
+    architecture: dict[str, Any] = {"kind": "theseus-fx architecture", "schema": 1}
+    if plan.spec.target is not None:
+        described, traced = describe(plan.spec.target.model), _target_trace(plan)
+        architecture |= {"form": "network", "network": described, "network_class": _root_class(traced)}
+    else:
+        described = None if handed_over or plan.spec.guide is None else describe(plan.spec.guide.model)
+        architecture |= {"guide": described, "guide_class": _root_class(plan.trace)}
+        architecture |= form_json(plan, guide, kept_guide=kept_guide)
     held = {name: value.detach().contiguous().cpu().clone() for name, value in model.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(held, metadata={"format": "pt"}))
     write_json(folder / ARCHITECTURE, architecture)
@@ -68,27 +66,13 @@ def load_model(folder: Path, *, guide: nn.Module | None = None) -> nn.Module:
             or the one handed over does not fit.
     """
     architecture: Mapping[str, Any] = read_json(folder / ARCHITECTURE)
-    if architecture["guide"] is not None:
-        base = rebuild(architecture["guide"], device=torch.device("cpu"))
-    elif guide is not None:
-        base = guide
-    else:
-        raise Rejected(
-            Diagnostic(
-                code="THX704",
-                message=f"{folder} was converted from a {architecture['guide_class']} that was handed over",
-                help=("hand one over again: `theseus_fx.load(folder, guide = MyNet())`",),
-            )
-        )
-    recipes = {path: Recipe.from_json(value) for path, value in architecture["replacements"].items()}
     try:
-        # a folder without conventions was written when all calls were plain
-        called = architecture.get("conventions", {})
-        conventions = {path: Convention.from_json(value) for path, value in called.items()}
-        made = {path: recipe.make() for path, recipe in recipes.items()}
-        model = convert(base, made, conventions=conventions)
+        if architecture.get("form") == "network":
+            model = rebuild(architecture["network"], device=torch.device("cpu"))
+        else:
+            model = from_json(architecture, _base(folder, architecture, guide))
         model.load_state_dict(load((folder / WEIGHTS).read_bytes()))
-    except (AttributeError, ImportError, RuntimeError, FileNotFoundError) as error:
+    except (AttributeError, ImportError, RuntimeError, FileNotFoundError, ValueError) as error:
         raise Rejected(
             Diagnostic(
                 code="THX704",
@@ -96,3 +80,29 @@ def load_model(folder: Path, *, guide: nn.Module | None = None) -> nn.Module:
             )
         ) from error
     return model.eval()
+
+
+def _base(folder: Path, architecture: Mapping[str, Any], guide: nn.Module | None) -> nn.Module:
+    """The guide's architecture: built again, or the one that is handed over."""
+    if architecture["guide"] is not None:
+        return rebuild(architecture["guide"], device=torch.device("cpu"))
+    if guide is not None:
+        return guide
+    raise Rejected(
+        Diagnostic(
+            code="THX704",
+            message=f"{folder} was converted from a {architecture['guide_class']} that was handed over",
+            help=("hand one over again: `theseus_fx.load(folder, guide = MyNet())`",),
+        )
+    )
+
+
+def _target_trace(plan: Plan) -> Trace:
+    if plan.target is None:
+        raise ValueError("the plan has no target of its own")
+    return plan.target.trace
+
+
+def _root_class(trace: Trace) -> str:
+    kind = trace.calls[0].module_class
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,11 +15,11 @@ from theseus_fx.data.order import stable_seed
 from theseus_fx.data.source import Batch, DataSource, Split
 from theseus_fx.data.tasks import Objective
 from theseus_fx.graph.structure import main_tensor
-from theseus_fx.graph.surgery import convert
 from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.spec import LossTerm
 from theseus_fx.planning.plan import Plan
 from theseus_fx.run.events import Forecast, Silent
+from theseus_fx.run.hybrid import hybrid
 from theseus_fx.run.session import Session
 from theseus_fx.similarity import distillation_loss, mse_loss
 
@@ -64,8 +63,7 @@ class Job:
 
     def hybrid(self, parts: Mapping[str, nn.Module]) -> nn.Module:
         """An ordinary model: the guide with the given parts replaced, sharing no parameter with either."""
-        replacements = {self.plan.part(name).path: copy.deepcopy(module) for name, module in parts.items()}
-        return convert(self.guide, replacements, conventions=self.plan.conventions).to(self.session.device)
+        return hybrid(self.plan, self.guide, parts).to(self.session.device)
 
     def loss(
         self, terms: tuple[LossTerm, ...], logits: Tensor, labels: Tensor, *, guide: Tensor | None
@@ -98,7 +96,7 @@ class Job:
 
 def compares_with_guide(terms: Sequence[LossTerm]) -> bool:
     """Whether a loss needs the guide's logits."""
-    return any(term.kind != "cross_entropy" for term in terms)
+    return any(term.kind in ("distill", "mse") for term in terms)
 
 
 def _there(guide: Tensor | None) -> Tensor:

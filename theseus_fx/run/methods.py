@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ from theseus_fx.data.source import Split
 from theseus_fx.lang.diagnostics import Rejected
 from theseus_fx.lang.spec import Training
 from theseus_fx.planning.distilled import distilled
-from theseus_fx.run.align import Aligned, align
+from theseus_fx.run.alignment.stages import Aligned, align
 from theseus_fx.run.candidates import (
     Start,
     alignments,
@@ -142,16 +143,17 @@ def _scheduled(job: Job, name: str, start: Start, kept_guide: Sequence[str]) -> 
             without_parts=kept_guide,
             enforce=start == "planned",
         )
-        if aligned.missed is not None:
-            job.session.observer.end(name, f"align {_rate(first)}: {aligned.missed}")
+        outcome = aligned.outcome
+        if isinstance(outcome, Missed):
+            job.session.observer.end(name, f"align {_rate(first)}: {outcome}")
             job.forecast.change(-finetune_steps(job) * sum(rate is not None for rate in rates))
-            yield _OutOfRace(rates={"align": first}, aligned=aligned, missed=aligned.missed)
+            yield _OutOfRace(rates={"align": first}, aligned=aligned, missed=outcome)
             continue
         for j, rate in enumerate(rates, 1):
             tuned = finetune(
                 job.session.unit(f"{name}/align-{i}-finetune-{j}"),
                 job,
-                job.hybrid(aligned.parts),
+                copy.deepcopy(outcome),
                 settings,
                 rate=rate,
                 steps=finetune_steps(job),

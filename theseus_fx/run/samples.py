@@ -2,63 +2,86 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from theseus_fx.data.arguments import place
 from theseus_fx.data.source import DataSource, Split
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
 from theseus_fx.lang.spec import Invocation
-from theseus_fx.planning.plan import Plan
+from theseus_fx.planning.plan import Plan, Stage
 
 LEAST = 2
 """Samples that a similarity compares at least: one sample has no distance to any other."""
+UNBIASED = 4
+"""Rows that the unbiased HSIC needs (Song et al. 2007, eq. 5)."""
 
 
 def check_samples(plan: Plan, source: DataSource) -> None:
-    """Refuses data of which no two samples stand in one batch, where stages are to compare them.
+    """Refuses data of which too few samples stand in one batch, where stages are to compare them.
 
     A similarity is taken of training batches, all of them whole, and of the first batch of the validation
-    split with two samples.
+    split with two samples, or as many as the metric of the stage needs.
 
     Raises:
         Rejected: THX602 for each split that has too few samples, or whose batches do.
     """
-    data = plan.spec.data
-    problems = [*_problems(source, data)] if plan.stages else []
-    if problems:
+    if not plan.stages:
+        return
+    most = max(plan.stages, key=least_samples)
+    if problems := [*_problems(source, plan.spec.data, most)]:
         raise Rejected(*problems)
 
 
-def _problems(source: DataSource, data: Invocation | None) -> Iterator[Diagnostic]:
+def least_samples(stage: Stage) -> int:
+    """How many samples a batch has at least, so that the metric of a stage can compare them."""
+    metric, rows = stage.alignment.metric, stage.alignment.rows
+    needed = LEAST
+    if metric.name == "ucka":
+        needed = UNBIASED
+    elif metric.name == "dmnn":
+        neighbours = metric.arguments["k"]
+        if not isinstance(neighbours, int):
+            raise TypeError(f"k of dmnn is an int, not {neighbours!r}")
+        needed = neighbours + (2 if metric.arguments["support"] == "soft" else 1)
+    if rows.kind == "samples":
+        return needed
+    positions = [tap.shape[1] for tap in stage.taps if isinstance(tap.shape[1], int)]
+    return max(LEAST, math.ceil(needed / min(positions, default=1)))
+
+
+def _problems(source: DataSource, data: Invocation | None, stage: Stage) -> Iterator[Diagnostic]:
+    least = least_samples(stage)
+    who = "a similarity" if least == LEAST else f"`{stage.alignment.metric.name}`"
     for split in (Split.TRAIN, Split.VALIDATION):
         size = source.sizes[split]
-        if size < LEAST:
+        if size < least:
             yield _diagnostic(
                 data,
                 "validation",
                 f"the {split.value} split of `{source.name}` has {_samples(size)}, "
-                f"and a similarity compares at least {LEAST}",
-                _larger(split, source, data),
+                f"and {who} compares at least {least}",
+                _larger(split, source, data, least),
             )
-    if source.batch_size < LEAST:
+    if source.batch_size < least:
         said = f"a batch of `{source.name}` has {_samples(source.batch_size)}"
-        said += f", and a similarity compares at least {LEAST}"
+        said += f", and {who} compares at least {least}"
         yield _diagnostic(data, "batch", said, "a larger `batch`")
 
 
-def _larger(split: Split, source: DataSource, data: Invocation | None) -> str:
-    """What to change, so that the split has two samples."""
+def _larger(split: Split, source: DataSource, data: Invocation | None, least: int) -> str:
+    """What to change, so that the split has enough samples."""
     whole = source.sizes[Split.TRAIN] + source.sizes[Split.VALIDATION]
-    if data is None or "validation" not in data.keywords or whole < 2 * LEAST:
+    if data is None or "validation" not in data.keywords or whole < 2 * least:
         return "more data"
     if split is Split.TRAIN:
         return "a smaller `validation`"
-    return f"a larger `validation`, such as {_share(whole)} of these {whole}, or more data"
+    return f"a larger `validation`, such as {_share(whole, least)} of these {whole}, or more data"
 
 
-def _share(whole: int) -> float:
-    """The smallest share, in hundredths, of which two of `whole` samples are held out."""
-    return next(n / 100 for n in range(1, 100) if round(whole * n / 100) >= LEAST)
+def _share(whole: int, least: int) -> float:
+    """The smallest share, in hundredths, of which `least` of `whole` samples are held out."""
+    return next(n / 100 for n in range(1, 100) if round(whole * n / 100) >= least)
 
 
 def _diagnostic(data: Invocation | None, argument: str, message: str, fix: str) -> Diagnostic:

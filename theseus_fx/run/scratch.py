@@ -16,7 +16,7 @@ from theseus_fx.run.start import random_start
 
 
 def from_scratch(job: Job, kept_guide: Sequence[str]) -> nn.Module:
-    """The target with fresh parameters, from the run's seed.
+    """The target with fresh parameters, from the run's seed; a network of its own as its library builds it.
 
     The guide's rest begins as its library builds it without weights. A guide that was handed over as an
     object cannot be built again: a copy of it is initialised anew (`reinitialise`).
@@ -24,6 +24,8 @@ def from_scratch(job: Job, kept_guide: Sequence[str]) -> nn.Module:
     session, spec = job.session, job.plan.spec
     with torch.random.fork_rng(devices=[session.device] if session.device.type == "cuda" else []):
         torch.manual_seed(stable_seed(session.seed, "scratch"))
+        if spec.target is not None:
+            return build(spec.target.model, device=session.device, weights=False).requires_grad_(True)
         if spec.guide is None or job.handed_over:
             rest = copy.deepcopy(job.guide)
             if others := reinitialise(rest):

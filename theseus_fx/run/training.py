@@ -42,6 +42,10 @@ class Phase:
     steps_per_epoch: int
     batch_size: int
     work: Work
+    clipped: Sequence[Sequence[nn.Parameter]] = ()
+    """Sets of the parameters whose gradients are clipped each by its own norm; none: all by one."""
+    measure: str = "similarity"
+    """What the named values of a step are."""
     recompute: Sequence[nn.Module] = ()
     """What is computed again in the backward pass, where `checkpointing` asks for it."""
     until: Condition | None = None
@@ -101,7 +105,7 @@ def train(unit: Unit, phase: Phase, state: PhaseState, keep: Callable[[PhaseStat
     kept_at, kept_step = time.monotonic(), state.step
     while True:
         end = state.begun + phase.steps
-        session.observer.begin(phase.title, steps=end, done=state.step)
+        session.observer.begin(phase.title, steps=end, done=state.step, measure=phase.measure)
         while state.step < end and not state.early:
             rate = descent.set_rate(state.step - state.begun)
             outcome = descent.gradients(unit, state)
@@ -137,8 +141,7 @@ class _Descent:
     def __init__(self, phase: Phase, state: PhaseState) -> None:
         settings = phase.settings
         self._phase = phase
-        self._parameters = phase.parameters
-        self._clip = settings.clip
+        self._clip, self._clipped = settings.clip, phase.clipped or (phase.parameters,)
         self._rate = rate_schedule(
             settings.lr, phase.peak, steps=phase.steps, steps_per_epoch=phase.steps_per_epoch
         )
@@ -205,7 +208,8 @@ class _Descent:
     def step(self) -> None:
         """Takes the step, clipped."""
         if self._clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._clip)
+            for together in self._clipped:
+                nn.utils.clip_grad_norm_(together, self._clip)
         self._optimizer.step()
 
     def watch(self, state: PhaseState, outcome: StepOutcome) -> None:
