@@ -76,7 +76,9 @@ class Side:
         """Settings that no work depends on by themselves: what they change shows elsewhere."""
         params = {f"param.{name}": value for name, value in self.plan["spec"]["params"].items()}
         schedule = _nested("schedule", self.plan["schedule"])
-        return {**schedule, **params, **_nested("compare", self.plan["compare"])}
+        compare = _nested("compare", self.plan["compare"])
+        compare.pop("compare.baselines", None)  # what they spend follows from the rest
+        return {**schedule, **params, **compare}
 
 
 def planned(name: str, plan: Plan) -> Side:
