@@ -100,7 +100,7 @@ def test_the_way_is_the_one_that_holds_less() -> None:
     assert linear_footprint(rows=10**9, d_in=768, d_out=768, rank=None) == tall
     # of one position no metric is ever a matrix of more outputs than it may have
     for d_in in (16, 512, 4096):
-        for rows in (128, 2048, 4096):
+        for rows in (128, 2048):
             takes = linear_footprint(rows=rows, d_in=d_in, d_out=METRIC_LIMIT + 1, rank=8, logits=True)
             assert takes.way == "columns"
 
