@@ -78,6 +78,7 @@ def test_topics_name_every_word_there_is() -> None:
             *words.ALIGNMENT_SETTINGS, *words.LAYOUT_SETTINGS, *words.OPTIMIZERS, *words.SCHEDULES,
             *words.ORDERS, *words.RATES, *(value for values in words.AXES.values() for value in values),
         },
+        "init": {*words.FIT_METRICS, words.AUTO, "random", "fit", "copy"},
         "metric": {*words.METRICS, *words.MEASURES, *words.MONITORS, *words.SUPPORTS},
         "pattern": {*words.PATTERN_FORMS, *words.ANYTHING},
         "pair": {*words.SIDE_SETTINGS, *words.CROSSING},

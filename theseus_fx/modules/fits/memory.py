@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from theseus_fx.modules.fits.balanced import PIECE
 from theseus_fx.modules.fits.columns import SLAB
 
 HELD = 2**30
@@ -54,7 +55,8 @@ def linear_footprint(
 
 def balanced_footprint(*, rows: int, d_in: int, d_out: int, states: int) -> int:
     """Bytes of a balanced truncation with a bank of `states` states."""
-    return 8 * (6 * states * states + 2 * states * d_out + rows * (3 * d_in + 6 * d_out))
+    piece = 4 * min(rows, PIECE) * states  # the bank, its lags and sums, and a copy about the mean
+    return 8 * (6 * states * states + 2 * states * d_out + piece + rows * (3 * d_in + 6 * d_out))
 
 
 def _by_rows(d_in: int, d_out: int, rank: int | None, logits: bool) -> int:
