@@ -173,8 +173,17 @@ def test_the_other_tasks_show_their_metrics_too(command: Command, folder: Path) 
     assert summary["metric"]["name"] == "top5"
     assert set(summary["guide"]["details"]) == {"accuracy", "top5", "cross_entropy"}
     assert summary["guide"]["value"] == summary["guide"]["details"]["top5"]
-    for word in ("top5 (test)", "accuracy", "cross_entropy"):
-        assert word in said.out + said.err
+    shown = said.out + said.err
+    assert "top5 (test)" in shown
+    _, _, others = shown.partition("also on test")
+    heading, guide, converted, naive, *_ = others.splitlines()
+    assert heading.split() == ["accuracy", "cross_entropy"]
+    assert [row.split()[0].rstrip(",") for row in (guide, converted, naive)] == [
+        "guide",
+        "converted",
+        "naive",
+    ]
+    assert f"{summary['converted']['details']['cross_entropy']:.3f}" in converted
 
 
 @pytest.mark.parametrize(

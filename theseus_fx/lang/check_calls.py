@@ -11,9 +11,9 @@ from theseus_fx.lang.check_values import WRONG, Outcome, constant, of_kind, show
 from theseus_fx.lang.diagnostics import did_you_mean
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
+from theseus_fx.lang.signatures import Argument, Kind, Signature
 from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import Environment, Invocation, Value
-from theseus_fx.lang.words import Argument, Kind, Signature
 
 _KINDS: Mapping[Kind, tuple[str, tuple[type, ...]]] = {
     "int": ("a whole number", (int,)),

@@ -10,8 +10,8 @@ from theseus_fx.lang.check_values import number
 from theseus_fx.lang.diagnostics import did_you_mean
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
+from theseus_fx.lang.signatures import Argument, Signature
 from theseus_fx.lang.spec import LossTerm
-from theseus_fx.lang.words import Argument, Signature
 
 _OF_GUIDE = {
     "distill": Signature((Argument("guide", "any", required=True), Argument("temperature", "any", 1))),

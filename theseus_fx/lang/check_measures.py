@@ -11,10 +11,10 @@ from theseus_fx.lang.check_calls import bind
 from theseus_fx.lang.check_values import amount, number
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
+from theseus_fx.lang.signatures import Argument, Signature
 from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import Amount, Metric
 from theseus_fx.lang.spec_stages import Condition, Gate, Rows
-from theseus_fx.lang.words import Argument, Signature
 
 Plain = int | float | str
 

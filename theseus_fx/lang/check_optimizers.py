@@ -10,8 +10,8 @@ from theseus_fx.lang.check_measures import word_of
 from theseus_fx.lang.check_values import number
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
+from theseus_fx.lang.signatures import Argument, Signature
 from theseus_fx.lang.spec_stages import Optimizer
-from theseus_fx.lang.words import Argument, Signature
 
 _SGD = Signature((Argument("momentum", "any", 0),))
 

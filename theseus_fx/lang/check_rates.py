@@ -7,8 +7,8 @@ from theseus_fx.lang.check_calls import bind
 from theseus_fx.lang.check_values import amount, number
 from theseus_fx.lang.findings import Findings, one_of
 from theseus_fx.lang.names import dotted
+from theseus_fx.lang.signatures import Argument, Signature
 from theseus_fx.lang.spec import Amount, LearningRate, Plateau
-from theseus_fx.lang.words import Argument, Signature
 
 _DECAY = Signature((Argument("peak", "any", required=True), Argument("warmup", "any")))
 _PLATEAU = Signature(

@@ -18,6 +18,7 @@ from theseus_fx.lang.check_values import amount, number
 from theseus_fx.lang.diagnostics import Label
 from theseus_fx.lang.findings import Findings, one_of, settings_by_name
 from theseus_fx.lang.names import dotted
+from theseus_fx.lang.signatures import Argument, Signature
 from theseus_fx.lang.source import Span
 from theseus_fx.lang.spec import (
     Amount,
@@ -32,7 +33,6 @@ from theseus_fx.lang.spec import (
     Start,
     Training,
 )
-from theseus_fx.lang.words import Argument, Signature
 
 _FIT = Signature((Argument("samples", "int", 2048), Argument("metric", "any"), Argument("ridge", "any")))
 Settings = Mapping[str, syntax.Setting]
