@@ -181,7 +181,7 @@ class Counting(Silent):
     def expect(self, steps: int) -> None:
         self.expected.append(steps)
 
-    def begin(self, title: str, *, steps: int, done: int) -> None:
+    def begin(self, title: str, *, steps: int, done: int, measure: str = "similarity") -> None:
         if title != self._phase[0]:
             self.taken += done
         self._phase = (title, done)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from theseus_fx.data.order import stable_seed
-from theseus_fx.graph.surgery import convert
 from theseus_fx.models.resolve import build
+from theseus_fx.run.hybrid import hybrid
 from theseus_fx.run.job import Job
 from theseus_fx.run.start import random_start
 
@@ -36,9 +36,8 @@ def from_scratch(job: Job, kept_guide: Sequence[str]) -> nn.Module:
         else:
             rest = build(spec.guide.model, device=session.device, weights=False)
     replaced = [part for part in job.plan.parts if part.name not in kept_guide]
-    parts = {part.path: random_start(job, part) for part in replaced}
-    model = convert(rest, parts, conventions=job.plan.conventions).to(session.device)
-    return model.requires_grad_(True)
+    model = hybrid(job.plan, rest, {part.name: random_start(job, part) for part in replaced})
+    return model.to(session.device).requires_grad_(True)
 
 
 @torch.no_grad()
