@@ -86,13 +86,15 @@ def dual_spectrum(inputs: DualInputs, y: Columns, metric: RowMetric | None = Non
 
 def transposed_times(x: Columns, w: Tensor) -> tuple[Tensor, Tensor]:
     """XᵀW of the rows of X less their mean row, (d, r), and that mean, (d,), in float64."""
-    products: list[Tensor] = []
-    means: list[Tensor] = []
+    width = x.shape[1]
+    product, means = w.new_empty((width, w.shape[1])), w.new_empty(width)
+    begin = 0
     for part in _double(x):
-        mean = part.mean(0)
-        products.append((part - mean).mT @ w)
-        means.append(mean)
-    return torch.cat(products), torch.cat(means)
+        columns = slice(begin, begin + part.shape[1])
+        means[columns] = part.mean(0)
+        torch.mm((part - means[columns]).mT, w, out=product[columns])
+        begin = columns.stop
+    return product, means
 
 
 def _gram(x: Columns) -> tuple[Tensor, Tensor]:

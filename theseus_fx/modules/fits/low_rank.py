@@ -165,7 +165,7 @@ def check_rank(rank: int, rows: int, d_in: int, d_out: int, ridge: float | None)
 
 
 def _balanced(w_in: Tensor, w_out: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Equal norms of what goes into and out of each of the `rank` channels; missing channels are zero.
+    """Equal norms of what goes into and out of each of the `rank` channels, in place; missing ones are zero.
 
     The entry of largest magnitude of each column of `w_out` becomes positive.
     """
@@ -173,9 +173,12 @@ def _balanced(w_in: Tensor, w_out: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     norm_in = torch.linalg.vector_norm(w_in, dim=1)
     norm_out = torch.linalg.vector_norm(w_out, dim=0)
     scale = torch.where(largest < 0, -1.0, 1.0) * (norm_out / norm_in).sqrt()
+    w_in.mul_(scale[:, None])
+    w_out.div_(scale)
     missing = rank - scale.numel()
-    w_in = torch.nn.functional.pad(w_in * scale[:, None], (0, 0, 0, missing))
-    return w_in, torch.nn.functional.pad(w_out / scale, (0, missing))
+    if missing == 0:
+        return w_in, w_out
+    return torch.nn.functional.pad(w_in, (0, 0, 0, missing)), torch.nn.functional.pad(w_out, (0, missing))
 
 
 def _check(x: Tensor, y: Tensor, metric: Tensor | None) -> None:

@@ -86,5 +86,5 @@ def metric_rows(d_out: int) -> int:
 
 
 def _maps(d_in: int, d_out: int, rank: int | None) -> int:
-    """Numbers of the maps and a copy of them."""
-    return 2 * (d_in * d_out if rank is None else rank * (d_in + d_out))
+    """Numbers of the maps: of one with a copy of it, of two as they are, with their norms and means."""
+    return 2 * d_in * d_out if rank is None else (rank + 8) * (d_in + d_out)

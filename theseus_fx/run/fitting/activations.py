@@ -111,7 +111,10 @@ class MapRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PieceColumns:
-    """Rows that come in pieces, as columns: held where that is little, else computed anew for each slab."""
+    """Rows that come in pieces, as columns: held where that is little, else computed anew for each slab.
+
+    No more than `HELD` bytes are: of two slabs, the first, which stays, and one other.
+    """
 
     pieces: Callable[[], Iterator[Tensor]]
     """All rows, some at a time, the same every time."""
@@ -121,9 +124,9 @@ class PieceColumns:
 
     @classmethod
     def of(cls, pieces: Callable[[], Iterator[Tensor]], *, rows: int, width: int) -> PieceColumns:
-        """Goes through the pieces once, to hold the first slab; `rows` is about how many there are."""
-        some = max(SLAB, HELD // (4 * rows) // SLAB * SLAB)
-        return cls(pieces=pieces, first=torch.cat([piece[:, :some] for piece in pieces()]), width=width)
+        """Goes through the pieces once, to hold the first slab; there are at most `rows`."""
+        some = width if 4 * rows * width <= HELD else max(SLAB, HELD // (8 * rows) // SLAB * SLAB)
+        return cls(pieces=pieces, first=_slab(pieces(), rows, slice(0, some)), width=width)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -132,6 +135,21 @@ class PieceColumns:
     def slabs(self) -> Iterator[Tensor]:
         """Slabs of all rows and some columns, in the dtype of the activations."""
         yield self.first
-        some = self.first.shape[1]
+        rows, some = self.first.shape
         for begin in range(some, self.width, some):
-            yield torch.cat([piece[:, begin : begin + some] for piece in self.pieces()])
+            yield _slab(self.pieces(), rows, slice(begin, begin + some))
+
+
+def _slab(pieces: Iterator[Tensor], rows: int, columns: slice) -> Tensor:
+    """Some columns of all pieces, copied as they come, so that they are in memory once."""
+    slab: Tensor | None = None
+    filled = 0
+    for piece in pieces:
+        part = piece[:, columns]
+        if slab is None:
+            slab = part.new_empty((rows, part.shape[1]))
+        slab[filled : filled + len(part)] = part
+        filled += len(part)
+    if slab is None:
+        raise ValueError("a fit needs rows")
+    return slab[:filled]

@@ -43,6 +43,11 @@ class Gradients:
         fewer = replace(rows.site, samples=min(rows.site.samples, samples))
         return Gradients(rows=replace(rows, site=fewer))
 
+    @property
+    def most(self) -> int:
+        """Rows that there are at most."""
+        return PROBES * self.rows.positions * self.rows.site.samples
+
     def pieces(self) -> Iterator[Tensor]:
         """Rows of gradients, (n, d_out), some at a time, the same every time."""
         site = self.rows.site

@@ -14,7 +14,7 @@ from theseus_fx.modules.fits.low_rank import (
     low_rank_of_moments,
     singular_values,
 )
-from theseus_fx.modules.fits.memory import HELD, Way, linear_footprint, metric_rows
+from theseus_fx.modules.fits.memory import HELD, Way, linear_footprint
 from theseus_fx.modules.fits.moments import decomposed, moments_of
 from theseus_fx.modules.fits.ridge import fit_linear
 from theseus_fx.run.fitting.activations import MapRows, PieceColumns, Site
@@ -100,7 +100,7 @@ def _columns(rows: MapRows, count: int) -> tuple[Columns, Columns]:
 
 def _gradients(gradients: Gradients) -> Columns:
     few, width = gradients.limited, gradients.rows.ending.d_out
-    return PieceColumns.of(few.pieces, rows=metric_rows(width), width=width)
+    return PieceColumns.of(few.pieces, rows=few.most, width=width)
 
 
 def _fill_two(first: nn.Module, last: nn.Module, maps: LowRankFit) -> None:
