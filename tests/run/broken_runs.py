@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,27 @@ TUNE = "lr = 1e-3  for = 2 steps"
 
 class Killed(BaseException):
     """The process is gone: nothing handles this."""
+
+
+class Counting(Silent):
+    """Counts the steps that it is told of, and what it is told to expect."""
+
+    def __init__(self) -> None:
+        self.expected: list[int] = []
+        self.taken = 0
+        self._phase = ("", 0)
+
+    def expect(self, steps: int) -> None:
+        self.expected.append(steps)
+
+    def begin(self, title: str, *, steps: int, done: int, measure: str = "similarity") -> None:
+        if title != self._phase[0]:
+            self.taken += done
+        self._phase = (title, done)
+
+    def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None:
+        self.taken += done - self._phase[1]
+        self._phase = (self._phase[0], done)
 
 
 def spec(schedule: str, *, finetune: str = TUNE, rest: str = "") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from broken_runs import TUNE, assert_same_run, metrics, run, run_broken, spec
+from broken_runs import TUNE, Counting, assert_same_run, metrics, run, run_broken, spec
 from torch import nn
 
 import theseus_fx
@@ -19,7 +19,6 @@ from theseus_fx.models.zoo import SmallResNet
 from theseus_fx.planning.baselines import MIXED, baselines
 from theseus_fx.planning.distilled import distilled
 from theseus_fx.planning.plan import Plan
-from theseus_fx.run.events import Silent
 from theseus_fx.run.scratch import reinitialise
 
 ALL = """compare naive, random_start, distillation, scratch {
@@ -168,27 +167,6 @@ def test_a_network_that_was_handed_over_is_initialised_anew() -> None:
             assert parameter.abs().max() < 2, name
     assert torch.equal(net.token.sort().values, before["token"])
     assert net.bn.running_mean.abs().max() == 0
-
-
-class Counting(Silent):
-    """Counts the steps that it is told of, and what it is told to expect."""
-
-    def __init__(self) -> None:
-        self.expected: list[int] = []
-        self.taken = 0
-        self._phase = ("", 0)
-
-    def expect(self, steps: int) -> None:
-        self.expected.append(steps)
-
-    def begin(self, title: str, *, steps: int, done: int, measure: str = "similarity") -> None:
-        if title != self._phase[0]:
-            self.taken += done
-        self._phase = (title, done)
-
-    def step(self, *, done: int, loss: float, values: Mapping[str, float], samples: int) -> None:
-        self.taken += done - self._phase[1]
-        self._phase = (self._phase[0], done)
 
 
 @pytest.mark.parametrize(

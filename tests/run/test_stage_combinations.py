@@ -13,8 +13,8 @@ import theseus_fx
 from theseus_fx import api
 from theseus_fx.lang.diagnostics import Rejected
 from theseus_fx.lang.spec import Compute
+from theseus_fx.planning.passes import passes
 from theseus_fx.run import checkpoint
-from theseus_fx.run.alignment.passes import passes
 from theseus_fx.run.alignment.steps import Steps
 from theseus_fx.run.gradients import Work, add_gradients
 from theseus_fx.run.recorder import StepOutcome

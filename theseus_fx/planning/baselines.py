@@ -43,11 +43,20 @@ class Baseline:
         }
 
 
-def baselines(spec: Spec, stages: Sequence[Alignment]) -> tuple[Baseline, ...]:
-    """The baselines of a spec, in the order in which they run."""
+def baselines(
+    spec: Spec, stages: Sequence[Alignment], *, passes: Sequence[Alignment] | None = None
+) -> tuple[Baseline, ...]:
+    """The baselines of a spec, in the order in which they run.
+
+    Args:
+        spec: the spec.
+        stages: the settings of its stages.
+        passes: one of each that are trained together, for these spend their budget once; None: all stages.
+            Distillation goes through the whole model, so that it trains each alone.
+    """
     if spec.compare is None or spec.finetune is None:
         return ()
-    return tuple(_baselines(spec.compare, spec.finetune, stages))
+    return tuple(_baselines(spec.compare, spec.finetune, stages, stages if passes is None else passes))
 
 
 def distils(loss: Sequence[LossTerm]) -> bool:
@@ -60,9 +69,12 @@ def stepping(rates: Sequence[float | None]) -> tuple[float | None, ...]:
     return tuple(rate for rate in rates if rate is not None) or tuple(rates)
 
 
-def _baselines(compare: Compare, tune: Training, stages: Sequence[Alignment]) -> Iterator[Baseline]:
+def _baselines(
+    compare: Compare, tune: Training, stages: Sequence[Alignment], passes: Sequence[Alignment]
+) -> Iterator[Baseline]:
     own = (tune.budget,)
-    whole = _summed([*(stage.budget for stage in stages), tune.budget])
+    whole = _summed([*(stage.budget for stage in passes), tune.budget])
+    alone = _summed([*(stage.budget for stage in stages), tune.budget])
     rates = len(stepping(tune.lr.candidates) if compare.lr is None else compare.lr.candidates)
     if compare.align_lr is not None:
         stage_rates = len(stepping(compare.align_lr.candidates))
@@ -74,7 +86,7 @@ def _baselines(compare: Compare, tune: Training, stages: Sequence[Alignment]) ->
         return Baseline(
             name=name,
             method=method,
-            spends=whole if total else own,
+            spends=own if not total else alone if method == "distillation" else whole,
             total=total,
             candidates=rates * stage_rates if scheduled else rates,
             loss=loss,

@@ -85,7 +85,7 @@ of one sample, a multiply-add counts as two.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -102,6 +102,7 @@ from theseus_fx.modules.endings import LinearEnding, ending_of
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.baselines import baselines
 from theseus_fx.planning.paired import Pair, TargetNetwork
+from theseus_fx.planning.passes import passes
 from theseus_fx.planning.stage_json import (
     amount_json,
     compute_json,
@@ -163,14 +164,14 @@ class Part:
     """Whether the graph shows the inside of its module, because there are taps in it."""
 
     def placed(self, module: nn.Module) -> Placement:
-        """A replacement in the part's place."""
-        recipe = self.recipe
-        return Placement(
-            recipe.tapped(module) if recipe.values else module,
-            self.takes,
-            region=self.region is not None or self.opened,
-            values=tuple(recipe.values),
-        )
+        """A replacement in the part's place, with what is tapped inside of it."""
+        values = tuple(self.recipe.values)
+        tapped = self.recipe.tapped(module) if values else module
+        return replace(self.placed_plainly(tapped), values=values)
+
+    def placed_plainly(self, module: nn.Module) -> Placement:
+        """Any module in the part's place, for its output alone."""
+        return Placement(module, self.takes, region=self.region is not None or self.opened)
 
     def _rank_json(self) -> dict[str, Any]:
         ending = ending_of(self.recipe)
@@ -433,7 +434,11 @@ class Plan:
         }
 
     def _compare_json(self, compare: Compare) -> dict[str, Any]:
-        planned = baselines(self.spec, [stage.alignment for stage in self.stages])
+        planned = baselines(
+            self.spec,
+            [stage.alignment for stage in self.stages],
+            passes=[together[0].alignment for together in passes(self)],
+        )
         return {
             "methods": list(compare.methods),
             "lr": None if compare.lr is None else rate_json(compare.lr),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from theseus_fx.planning.baselines import Baseline, baselines
+from theseus_fx.planning.distilled import distilled
+from theseus_fx.planning.passes import passes
 from theseus_fx.run.alignment.stages import total_steps, unaligned
 from theseus_fx.run.candidates import (
     StageRates,
@@ -27,7 +30,11 @@ from theseus_fx.run.scratch import from_scratch
 
 def planned(job: Job) -> tuple[Baseline, ...]:
     """Those of the spec."""
-    return baselines(job.plan.spec, [stage.alignment for stage in job.plan.stages])
+    return baselines(
+        job.plan.spec,
+        [stage.alignment for stage in job.plan.stages],
+        passes=[together[0].alignment for together in passes(job.plan)],
+    )
 
 
 def run_baselines(job: Job, converted: Outcome) -> dict[str, Outcome]:
@@ -45,7 +52,8 @@ def expected_steps(job: Job) -> int:
         if baseline.method in ("naive", "scratch"):
             steps += taken * (schedule + tune if baseline.total else tune)
         elif not _is_the_conversion(job, baseline):
-            steps += _of_trials(alignments(job, "random"), rates, schedule, tune)
+            own = job if baseline.method == "random_start" else replace(job, plan=distilled(job.plan))
+            steps += _of_trials(alignments(job, "random"), rates, total_steps(own), tune)
     return steps
 
 

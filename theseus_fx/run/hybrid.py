@@ -40,7 +40,7 @@ def hybrid(plan: Plan, guide: nn.Module, parts: Mapping[str, nn.Module]) -> nn.M
     return rewritten(
         plan.trace,
         guide,
-        {part.node: _placement(part, parts[part.name]) for part in there},
+        {part.node: part.placed_plainly(parts[part.name]) for part in there},
         {part.node: names[part.name] for part in there},
     )
 
@@ -81,7 +81,7 @@ def form_json(plan: Plan, guide: nn.Module, *, kept_guide: Collection[str] = ())
             names[part.name]: {
                 "node": part.node,
                 "inputs": list(part.takes),
-                "region": _placement(part, guide).region,
+                "region": part.placed_plainly(guide).region,
                 "recipe": part.recipe.as_json(),
             }
             for part in replaced
@@ -122,11 +122,6 @@ def from_json(value: Mapping[str, Any], guide: nn.Module) -> nn.Module:
         },
         {part["node"]: name for name, part in replaced.items()},
     )
-
-
-def _placement(part: Part, module: nn.Module) -> Placement:
-    """A replacement in the part's place; what is tapped inside of it is not needed here."""
-    return Placement(module, part.takes, region=part.region is not None or part.opened)
 
 
 def _names(parts: tuple[Part, ...], guide: nn.Module) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from theseus_fx.data.arguments import place
 from theseus_fx.data.source import DataSource, Split
 from theseus_fx.lang.diagnostics import Diagnostic, Label, Rejected
-from theseus_fx.lang.spec import Invocation
+from theseus_fx.lang.spec import Invocation, Value
 from theseus_fx.planning.plan import Plan, Stage
 
 LEAST = 2
@@ -35,24 +35,34 @@ def check_samples(plan: Plan, source: DataSource) -> None:
 
 def least_samples(stage: Stage) -> int:
     """How many samples a batch has at least, so that the metric of a stage can compare them."""
-    metric, rows = stage.alignment.metric, stage.alignment.rows
-    needed = LEAST
-    if metric.name == "ucka":
-        needed = UNBIASED
-    elif metric.name == "dmnn":
-        neighbours = metric.arguments["k"]
-        if not isinstance(neighbours, int):
-            raise TypeError(f"k of dmnn is an int, not {neighbours!r}")
-        needed = neighbours + (2 if metric.arguments["support"] == "soft" else 1)
+    settings = stage.alignment
+    watched = [*(gate.condition for gate in settings.gates), *([settings.until] if settings.until else [])]
+    measures = [(settings.metric.name, settings.metric.arguments)]
+    measures += [(condition.measure, condition.arguments) for condition in watched]
+    needed = max(_rows_needed(name, arguments) for name, arguments in measures)
+    rows = settings.rows
     if rows.kind == "samples":
         return needed
     positions = [tap.shape[1] for tap in stage.taps if isinstance(tap.shape[1], int)]
     return max(LEAST, math.ceil(needed / min(positions, default=1)))
 
 
+def _rows_needed(measure: str, arguments: Mapping[str, Value]) -> int:
+    match measure:
+        case "ucka":
+            return UNBIASED
+        case "dmnn" | "mutual_knn":
+            neighbours = arguments["k"]
+            if not isinstance(neighbours, int):
+                raise TypeError(f"k of {measure} is an int, not {neighbours!r}")
+            return neighbours + (2 if arguments.get("support") == "soft" else 1)
+        case _:
+            return LEAST
+
+
 def _problems(source: DataSource, data: Invocation | None, stage: Stage) -> Iterator[Diagnostic]:
     least = least_samples(stage)
-    who = "a similarity" if least == LEAST else f"`{stage.alignment.metric.name}`"
+    who = "a similarity" if least == LEAST else f"stage {stage.number}"
     for split in (Split.TRAIN, Split.VALIDATION):
         size = source.sizes[split]
         if size < least:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import theseus_fx
 from theseus_fx import api
+from theseus_fx.planning.passes import passes
 from theseus_fx.planning.plan import Plan, Stage
 from theseus_fx.run.alignment import stages
-from theseus_fx.run.alignment.passes import passes
 from theseus_fx.run.events import Silent
 from theseus_fx.run.folder import read_json
 from theseus_fx.run.session import Session
@@ -162,6 +163,56 @@ def test_stages_together_come_out_as_alone(monkeypatch: pytest.MonkeyPatch) -> N
     assert taken == [3 + 2 + 2, 3 * 4 + 2 + 2]  # of optimizers, fine-tuning included
 
 
+def test_pieces_of_a_batch_and_computing_again_change_nothing() -> None:
+    """As far as arithmetic allows; BatchNorm would see the pieces."""
+    text = RUNS["independent"].replace("|> BatchNorm1d(4) |> Dropout(0.2) ", "")
+    whole = run(text, "whole").summary["stages"]
+    pieces = text.replace("clip = 0.01", "clip = 0.01  accumulate = 3  checkpointing = true")
+    for one, other in zip(whole, run(pieces, "pieces").summary["stages"], strict=True):
+        for name, tap in one["taps"].items():
+            assert other["taps"][name]["after"] == pytest.approx(tap["after"], abs=1e-4)
+
+
+def test_a_stage_that_does_not_pass_gives_its_part_back() -> None:
+    """Parts that the guide feeds: the stage with a gate is trained alone, and only its part stays."""
+    gate = "stage 2 { require ucka > 0.999 else keep guide }"
+    made = theseus_fx.plan(PARTS.replace("SCHEDULE", f"schedule independent {{ {STEPS}  {gate} }}"))
+    assert [[s.number for s in together] for together in passes(made)] == [[1, 3, 4, 5], [2]]
+    done = api.run_plan(made, out="run", device="cpu")
+    (kept,) = done.summary["converted"]["kept_guide"]
+    assert [stage["kept_guide"] for stage in done.summary["stages"]] == [[], [kept], [], [], []]
+    path = made.part(kept).path
+    loaded = theseus_fx.load("run")
+    assert isinstance(loaded.get_submodule(path), torch.nn.Conv2d)
+    assert loaded.state_dict().keys() == done.model.state_dict().keys()
+    assert theseus_fx.resume("run").summary == done.summary
+
+
+def test_operations_that_do_not_pass_stay() -> None:
+    rules = """use "std/patterns.thx"
+rule block { match residual as r in "layer*"  expect 3
+  replace with Conv2d(r.out.channels, 1, stride = r.in.shape[2] // r.out.shape[2]) }"""
+    lines = PARTS.splitlines()
+    start, end = (next(i for i, line in enumerate(lines) if line.startswith(w)) for w in ("module", "SCHED"))
+    gate = "stage 2 { require ucka > 0.999 else keep guide }"
+    schedule = f"schedule sequential {{ {STEPS}  {gate} }}"
+    text = "\n".join([*lines[:start], rules, schedule, *lines[end + 1 :]]).replace(
+        "std/low_rank", "std/tokens"
+    )
+    done = run(text, "run")
+    assert done.summary["converted"]["kept_guide"] == ["block[2]"]
+    names = theseus_fx.load("run").state_dict().keys()
+    assert {"layer2.0.conv1.weight", "replaced.block_1.conv2d.weight"} <= names
+    assert not any(name.startswith("layer1") for name in names)
+
+
+def test_a_stage_of_a_network_ends_early() -> None:
+    text = PAIR.replace("SCHEDULE", f"schedule progressive {{ {STEPS.replace('3 steps', UNTIL)} }}")
+    first, *_ = run(text, "run").summary["stages"]
+    assert (first["ended"], first["steps"]) == ("until", 2)  # it is looked at every second step
+
+
+UNTIL = "until(cka > 0.01, at_most = 20 steps)"
 DIFFERENT = [
     "stage 2 { metric = ucka }",
     "stage 2 { lr = 3e-3 }",

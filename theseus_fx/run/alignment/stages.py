@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from theseus_fx.data.source import Split
+from theseus_fx.planning.passes import passes
 from theseus_fx.planning.plan import Stage
 from theseus_fx.run.alignment.construction import Construction
 from theseus_fx.run.alignment.network import Network
-from theseus_fx.run.alignment.passes import passes
 from theseus_fx.run.alignment.readings import (
     TapReading,
     held_out,
@@ -254,7 +254,7 @@ class _Work:
                 self.missed = Missed.of(stage, ending)
         stages = [stage for stage in self.job.plan.stages if self._has_own(stage)]
         while len(self.records) < len(stages) and stages[len(self.records)].number in self.over:
-            stage = stages[len(self.records)]
+            stage = without(stages[len(self.records)], self.without_parts)
             record = self._record(stage, self.over.pop(stage.number))
             self.records.append(record)
             session = self.job.session

@@ -11,10 +11,10 @@ from torch import Tensor
 from theseus_fx.data.order import stable_seed
 from theseus_fx.data.source import Batch
 from theseus_fx.graph.program import StageOutputs
+from theseus_fx.planning.passes import apart
 from theseus_fx.planning.plan import Stage
 from theseus_fx.run.alignment.construction import Programs
 from theseus_fx.run.alignment.losses import StageLoss
-from theseus_fx.run.alignment.passes import apart
 from theseus_fx.run.gradients import Work
 from theseus_fx.run.job import Job
 

@@ -54,7 +54,7 @@ class Gradients:
         job = site.job
         guide = stage_program(job.plan.trace, job.guide, {}, taps=[site.part.node])
         given = _Given()
-        rest = target_program(job.plan.trace, job.guide, {site.part.node: site.part.placed(given)})
+        rest = target_program(job.plan.trace, job.guide, {site.part.node: site.part.placed_plainly(given)})
         probes = generator("probes", job.session.seed, site.part.name)
         for inputs in site.inputs():
             with torch.no_grad():

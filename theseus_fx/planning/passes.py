@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-from theseus_fx.planning.plan import Plan, Stage
+if TYPE_CHECKING:
+    from theseus_fx.planning.plan import Plan, Stage
 
 _ITS_OWN = frozenset(
     (
