@@ -4,14 +4,14 @@
     python benchmarks/conversions.py digits --seeds 0 --only trained
 
 Every row comes from the `summary.json` of a run of one spec in `benchmarks/specs/`, with the changes that its
-variant
-names: another schedule, another start, an untrained guide. All choices (learning rates, whether to take steps
-    at all)
-are made on the validation split; every method has as many candidates as any other. Test samples are seen
-once.
+variant names: another schedule, start or loss, an untrained guide. A comment `# random, untrained: X` at the
+end of a line of the spec says what stands there in these variants. All choices (learning rates, whether to
+take steps at all) are made on the validation split, with at least as many candidates for a baseline as for a
+conversion; test samples are seen once.
 
-Runs are kept in `benchmarks/runs/NAME` and taken up where they were left. Results go to
-`benchmarks/results/NAME.json` and `NAME.md`.
+`CIFAR10` in the environment is an archive for `npz`, where a spec asks for it. Runs are kept in
+`benchmarks/runs/NAME` and taken up where they were left. Results go to `benchmarks/results/NAME.json` and
+`NAME.md`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ ROOT = Path(__file__).resolve().parent
 BASELINES = {
     "naive_equal_finetune": "naive, equal fine-tuning",
     "naive_equal_total": "naive, equal total steps",
+    "naive_distilled": "naive with KL, equal total steps",
     "distillation": "progressive distillation",
     "scratch": "from scratch",
 }
+Guide = Literal["trained", "untrained"]
+Start = Literal["fit", "random"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,28 +49,39 @@ class Variant:
 
     schedule: str = "progressive"
     """The kind of the schedule."""
-    start: Literal["fit", "random"] = "fit"
-    guide: Literal["trained", "untrained"] = "trained"
-    metric: str = "cka"
-    baselines: bool = False
-    """Whether the run has the spec's baselines, which depend on the guide alone."""
+    start: Start | None = "fit"
+    """None where the spec has no choice."""
+    guide: Guide = "trained"
+    metric: str | None = None
+    """None: the spec's."""
+    loss: Literal["the spec's", "labels"] = "the spec's"
+    """Of fine-tuning; after an untrained guide there are only labels."""
+    baselines: tuple[str, ...] = ()
+    """Methods of the spec's `compare` that this run has beside it."""
 
     @property
     def name(self) -> str:
         """As a folder is called."""
-        parts = (self.guide, self.schedule, self.start, re.sub(r"\W+", "-", self.metric).strip("-"))
-        return "_".join(parts)
+        parts = (self.guide, self.schedule, self.start, self.metric, self.loss == "labels" and "labels")
+        return "_".join(re.sub(r"\W+", "-", part).strip("-") for part in parts if part)
 
     def applied(self, text: str) -> str:
         """The spec with the changes of this variant."""
-        text = _changed(text, r"^schedule \w+ \{", f"schedule {self.schedule} {{")
-        text = _changed(text, r"^(  metric\s*= )[^\n]*$", rf"\g<1>{self.metric}")
-        if self.start == "random":
-            text = _changed(text, r"^(  init\s*= )[^\n]*$", r"\g<1>random")
-            text = text.replace("choose(none, ", "choose(")
         if self.guide == "untrained":
             text = _changed(text, r" trained by \{[^}]*\}", "")
-        return text if self.baselines else _changed(text, r"^compare [^}]*\}\n?", "")
+        mine = {self.schedule, self.start, self.guide, self.loss}
+        text = re.sub(
+            r"^(\s*\w+\s*= )[^#\n]*# ([\w, ]+): ([^\n]*)$",
+            lambda line: line[1] + line[3] if mine & set(line[2].split(", ")) else line[0],
+            text,
+            flags=re.MULTILINE,
+        )
+        text = _changed(text, r"^schedule \w+ \{", f"schedule {self.schedule} {{")
+        if self.metric is not None:
+            text = _changed(text, r"^(  metric\s*= )[^\n]*$", rf"\g<1>{self.metric}")
+        if not self.baselines:
+            return _changed(text, r"^compare [^}]*\}\n?", "")
+        return _changed(text, r"^compare [^{]*\{", f"compare {', '.join(self.baselines)} {{")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,16 +99,30 @@ class Conversion:
 
 
 def _grid(
-    schedules: Sequence[str], *, guides: Sequence[Literal["trained", "untrained"]] = ("trained", "untrained")
+    schedules: Sequence[str] = ("progressive",),
+    *,
+    guides: Sequence[Guide] = ("trained",),
+    starts: Sequence[Start | None] = ("fit", "random"),
+    baselines: tuple[str, ...] = ("naive",),
 ) -> tuple[Variant, ...]:
-    """Every schedule from both starts for every guide; the first of a guide brings its baselines."""
-    starts: tuple[Literal["fit", "random"], ...] = ("fit", "random")
-    return tuple(
-        Variant(schedule=schedule, start=start, guide=guide, baselines=(i, start) == (0, "fit"))
-        for guide in guides
-        for i, schedule in enumerate(schedules)
-        for start in starts
-    )
+    """Every schedule from every start for every guide; the paper's recipe, on labels; and all baselines."""
+    variants: list[Variant] = []
+    for guide in guides:
+        on_labels = ("distillation", *baselines)
+        for i, schedule in enumerate(schedules):
+            for start in starts:
+                beside = (
+                    ()
+                    if (i, start) != (0, starts[0])
+                    else on_labels
+                    if guide == "untrained"
+                    else on_labels[:1]
+                )
+                variants.append(Variant(schedule=schedule, start=start, guide=guide, baselines=beside))
+        if guide == "trained":
+            last = starts[-1]
+            variants.append(Variant(schedule=schedules[0], start=last, loss="labels", baselines=baselines))
+    return tuple(variants)
 
 
 CONVERSIONS: Mapping[str, Conversion] = {
@@ -102,11 +130,31 @@ CONVERSIONS: Mapping[str, Conversion] = {
         title="small ResNet -> MLP on digits in a canvas",
         unit="%",
         variants=(
-            *_grid(("progressive", "joint", "independent", "sequential")),
+            *_grid(
+                ("progressive", "joint", "independent", "sequential"),
+                guides=("trained", "untrained"),
+                baselines=("naive", "scratch"),
+            ),
             Variant(start="random", metric="ucka"),
             Variant(start="random", metric="dmnn(k = 10, tau = 0.1)"),
         ),
     ),
+    "cifar": Conversion(title="small ResNet -> MLP on CIFAR-10, 16 x 16 pixels", unit="%", variants=_grid()),
+    "resnet_pairs": Conversion(
+        title="nine residual blocks -> three, on CIFAR-10, 16 x 16 pixels",
+        unit="%",
+        variants=_grid(starts=(None,)),
+    ),
+    "gpt2_rnn": Conversion(
+        title="small GPT-2 -> Elman RNN, English bytes",
+        unit="ppl",
+        variants=_grid(guides=("trained", "untrained")),
+    ),
+    "gpt2_small": Conversion(
+        title="GPT-2 of six layers -> GPT-2 of two, English bytes", unit="ppl", variants=_grid(starts=(None,))
+    ),
+    "dinov2": Conversion(title="small DINOv2 -> Patch-MLP on CIFAR-10", unit="%", variants=_grid()),
+    "convnext": Conversion(title="small ConvNeXt -> Patch-MLP on CIFAR-10", unit="%", variants=_grid()),
 }
 
 
@@ -123,18 +171,20 @@ def main() -> None:
 
     conversion = CONVERSIONS[arguments.name]
     rows: list[dict[str, Any]] = []
+    spec = (ROOT / "specs" / f"{arguments.name}.thx").read_text(encoding="utf-8")
+    (metric,) = re.findall(r"^  metric\s*= (\w+)$", spec, flags=re.MULTILINE)
     for variant in conversion.variants:
         if arguments.only not in variant.name:
             continue
         folder = arguments.runs / arguments.name / variant.name
-        text = variant.applied((ROOT / "specs" / f"{arguments.name}.thx").read_text(encoding="utf-8"))
+        text = variant.applied(spec)
         summaries = [run(text, folder, seed, arguments.device) for seed in arguments.seeds]
-        for found in rows_of(arguments.name, variant, summaries):
-            known = [r for r in rows if (r["method"], r["guide"], r["start"]) == _key(found)]
-            if not known or found["method"] == variant.schedule:
+        for found in rows_of(arguments.name, variant, metric, summaries):
+            if found["method"] != "guide" or found["guide"] not in {row["guide"] for row in rows}:
                 rows.append(found)
                 print(_line(found, conversion.unit), flush=True)
-    write(arguments.out, arguments.name, conversion, rows, arguments.seeds)
+    if not arguments.only:
+        write(arguments.out, arguments.name, conversion, rows, arguments.seeds)
 
 
 def run(text: str, folder: Path, seed: int, device: Literal["auto", "cpu", "cuda"]) -> Mapping[str, Any]:
@@ -147,21 +197,27 @@ def run(text: str, folder: Path, seed: int, device: Literal["auto", "cpu", "cuda
     return done.summary
 
 
-def rows_of(name: str, variant: Variant, summaries: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def rows_of(
+    name: str, variant: Variant, spec_metric: str, summaries: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
     """The guide, the conversion and its baselines, one row each."""
     common = {"conversion": name, "guide": variant.guide}
-    yield {**common, "method": "guide", "start": None, "metric": None, **_values(summaries, "guide")}
+    none = {"start": None, "metric": None, "loss": None}
+    yield {**common, "method": "guide", **none, **_values(summaries, "guide")}
+    loss = "labels" if variant.loss == "labels" or variant.guide == "untrained" else "labels and KL"
     yield {
         **common,
         "method": variant.schedule,
-        "start": variant.start,
-        "metric": variant.metric,
+        "start": variant.start or "random",
+        "metric": variant.metric or spec_metric,
+        "loss": loss,
         **_values(summaries, "converted"),
     }
     for key, method in BASELINES.items():
         if key in summaries[0]["baselines"]:
             found = _values([s["baselines"] for s in summaries], key)
-            yield {**common, "method": method, "start": "random", "metric": None, **found}
+            trained_on = {"naive_distilled": "labels and KL", "scratch": "labels"}.get(key, loss)
+            yield {**common, "method": method, **none, "start": "random", "loss": trained_on, **found}
 
 
 def _values(outcomes: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
@@ -191,8 +247,8 @@ def write(
         "",
         f"`{command}` ({machine}); mean ± standard error over {len(seeds)} seeds.",
         "",
-        f"| guide | method | start | metric | {conversion.shown} | gradient steps | seconds |",
-        "|---|---|---|---|---|---|---|",
+        f"| guide | method | start | metric | fine-tuned on | {conversion.shown} | steps | seconds |",
+        "|---|---|---|---|---|---:|---:|---:|",
         *(_line(row, conversion.unit) for row in rows),
     ]
     (folder / f"{name}.md").write_text("\n".join(lines) + "\n")
@@ -203,12 +259,9 @@ def _line(row: Mapping[str, Any], unit: str) -> str:
     spread = "" if row["se"] is None else f" ± {scale * row['se']:.{digits}f}"
     steps = " / ".join(str(step) for step in sorted(set(row["steps"])))
     value = f"{scale * row['mean']:.{digits}f}{spread}"
-    cells = (row["guide"], row["method"], row["start"] or "", row["metric"] or "", value, steps)
+    texts = (row[key] or "" for key in ("guide", "method", "start", "metric", "loss"))
+    cells = (*texts, value, steps)
     return f"| {' | '.join(cells)} | {row['seconds']:.0f} |"
-
-
-def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["method"], row["guide"], row["start"]
 
 
 def _changed(text: str, pattern: str, by: str) -> str:

@@ -102,7 +102,12 @@ TASKS: Mapping[str, Signature] = {
 
 ZOO: Mapping[str, Signature] = {
     "small_resnet": Signature(
-        (Argument("width", "int", 8), Argument("classes", "int", 10), Argument("channels", "int", 3))
+        (
+            Argument("width", "int", 8),
+            Argument("classes", "int", 10),
+            Argument("channels", "int", 3),
+            Argument("blocks", "int", 1),
+        )
     )
 }
 """Guides that come with the package."""

@@ -36,22 +36,29 @@ class BasicBlock(nn.Module):
         return cast("Tensor", self.relu(out + shortcut))
 
 
-class SmallResNet(nn.Module):
-    """A residual network for small images: a stem and three stages of one basic block, nine convolutions.
+def _stage(channels: int, width: int, stride: int, blocks: int) -> nn.Sequential:
+    """Blocks of one width, of which the first changes the shape."""
+    rest = (BasicBlock(width, width, 1) for _ in range(blocks - 1))
+    return nn.Sequential(BasicBlock(channels, width, stride), *rest)
 
-    The stages have `width`, 2 `width` and 4 `width` channels and strides 1, 2 and 2; module names are
-    torchvision's (`conv1`, `layer1.0.conv1`, `layer2.0.downsample.0`, `fc`). Maps images
-    (b, channels, h, w) of any size to logits (b, classes). Weights start as PyTorch's defaults.
+
+class SmallResNet(nn.Module):
+    """A residual network for small images: a stem and three stages of `blocks` basic blocks each.
+
+    The stages have `width`, 2 `width` and 4 `width` channels and strides 1, 2 and 2; one block a stage makes
+    nine convolutions. Module names are torchvision's (`conv1`, `layer1.0.conv1`, `layer2.0.downsample.0`,
+    `fc`). Maps images (b, channels, h, w) of any size to logits (b, classes). Weights start as PyTorch's
+    defaults.
     """
 
-    def __init__(self, width: int = 8, classes: int = 10, channels: int = 3) -> None:
+    def __init__(self, width: int = 8, classes: int = 10, channels: int = 3, blocks: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
-        self.layer1 = nn.Sequential(BasicBlock(width, width, 1))
-        self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, 2))
-        self.layer3 = nn.Sequential(BasicBlock(2 * width, 4 * width, 2))
+        self.layer1 = _stage(width, width, 1, blocks)
+        self.layer2 = _stage(width, 2 * width, 2, blocks)
+        self.layer3 = _stage(2 * width, 4 * width, 2, blocks)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(4 * width, classes)
 
