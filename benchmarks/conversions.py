@@ -5,9 +5,9 @@
 
 Every row comes from the `summary.json` of a run of one spec in `benchmarks/specs/`, with the changes that its
 variant names: another schedule, start or loss, an untrained guide. A comment `# random, untrained: X` at the
-end of a line of the spec says what stands there in these variants. All choices (learning rates, whether to
-take steps at all) are made on the validation split, with at least as many candidates for a baseline as for a
-conversion; test samples are seen once.
+end of a line of the spec says what stands there in these variants; `nothing`, that the line goes. All choices
+(learning rates, whether to take steps at all) are made on the validation split, with at least as many
+candidates for a baseline as for a conversion; test samples are seen once.
 
 `CIFAR10` in the environment is an archive for `npz`, where a spec asks for it. Runs are kept in
 `benchmarks/runs/NAME` and taken up where they were left. Results go to `benchmarks/results/NAME.json` and
@@ -40,7 +40,7 @@ BASELINES = {
     "scratch": "from scratch",
 }
 Guide = Literal["trained", "untrained"]
-Start = Literal["fit", "random"]
+Start = Literal["fit", "copy", "random"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +49,7 @@ class Variant:
 
     schedule: str = "progressive"
     """The kind of the schedule."""
-    start: Start | None = "fit"
-    """None where the spec has no choice."""
+    start: Start = "fit"
     guide: Guide = "trained"
     metric: str | None = None
     """None: the spec's."""
@@ -69,10 +68,14 @@ class Variant:
         """The spec with the changes of this variant."""
         if self.guide == "untrained":
             text = _changed(text, r" trained by \{[^}]*\}", "")
+
+        def alternative(line: re.Match[str]) -> str:
+            return "" if line[3] == "nothing" else line[1] + line[3]
+
         mine = {self.schedule, self.start, self.guide, self.loss}
         text = re.sub(
             r"^(\s*\w+\s*= )[^#\n]*# ([\w, ]+): ([^\n]*)$",
-            lambda line: line[1] + line[3] if mine & set(line[2].split(", ")) else line[0],
+            lambda line: alternative(line) if mine & set(line[2].split(", ")) else line[0],
             text,
             flags=re.MULTILINE,
         )
@@ -101,28 +104,23 @@ class Conversion:
 def _grid(
     schedules: Sequence[str] = ("progressive",),
     *,
-    guides: Sequence[Guide] = ("trained",),
-    starts: Sequence[Start | None] = ("fit", "random"),
+    starts: Sequence[Start] = ("fit", "random"),
     baselines: tuple[str, ...] = ("naive",),
 ) -> tuple[Variant, ...]:
-    """Every schedule from every start for every guide; the paper's recipe, on labels; and all baselines."""
-    variants: list[Variant] = []
-    for guide in guides:
-        on_labels = ("distillation", *baselines)
-        for i, schedule in enumerate(schedules):
-            for start in starts:
-                beside = (
-                    ()
-                    if (i, start) != (0, starts[0])
-                    else on_labels
-                    if guide == "untrained"
-                    else on_labels[:1]
-                )
-                variants.append(Variant(schedule=schedule, start=start, guide=guide, baselines=beside))
-        if guide == "trained":
-            last = starts[-1]
-            variants.append(Variant(schedule=schedules[0], start=last, loss="labels", baselines=baselines))
-    return tuple(variants)
+    """Every schedule from every start; the paper's recipe, on labels; and all baselines."""
+    return (
+        *(
+            Variant(schedule=schedule, start=start, baselines=("distillation",) if (i, j) == (0, 0) else ())
+            for i, schedule in enumerate(schedules)
+            for j, start in enumerate(starts)
+        ),
+        Variant(schedule=schedules[0], start=starts[-1], loss="labels", baselines=baselines),
+    )
+
+
+def _untrained(*baselines: str) -> tuple[Variant, ...]:
+    """The same after a guide that has learnt nothing, where only labels are left to train on."""
+    return (Variant(guide="untrained", baselines=baselines), Variant(guide="untrained", start="random"))
 
 
 CONVERSIONS: Mapping[str, Conversion] = {
@@ -132,9 +130,9 @@ CONVERSIONS: Mapping[str, Conversion] = {
         variants=(
             *_grid(
                 ("progressive", "joint", "independent", "sequential"),
-                guides=("trained", "untrained"),
                 baselines=("naive", "scratch"),
             ),
+            *_untrained("naive", "distillation", "scratch"),
             Variant(start="random", metric="ucka"),
             Variant(start="random", metric="dmnn(k = 10, tau = 0.1)"),
         ),
@@ -143,15 +141,17 @@ CONVERSIONS: Mapping[str, Conversion] = {
     "resnet_pairs": Conversion(
         title="nine residual blocks -> three, on CIFAR-10, 16 x 16 pixels",
         unit="%",
-        variants=_grid(starts=(None,)),
+        variants=_grid(starts=("copy", "random")),
     ),
     "gpt2_rnn": Conversion(
         title="small GPT-2 -> Elman RNN, English bytes",
         unit="ppl",
-        variants=_grid(guides=("trained", "untrained")),
+        variants=(*_grid(), *_untrained("naive")),
     ),
     "gpt2_small": Conversion(
-        title="GPT-2 of six layers -> GPT-2 of two, English bytes", unit="ppl", variants=_grid(starts=(None,))
+        title="GPT-2 of six layers -> GPT-2 of two, English bytes",
+        unit="ppl",
+        variants=_grid(starts=("random",)),
     ),
     "dinov2": Conversion(title="small DINOv2 -> Patch-MLP on CIFAR-10", unit="%", variants=_grid()),
     "convnext": Conversion(title="small ConvNeXt -> Patch-MLP on CIFAR-10", unit="%", variants=_grid()),
@@ -208,7 +208,7 @@ def rows_of(
     yield {
         **common,
         "method": variant.schedule,
-        "start": variant.start or "random",
+        "start": variant.start,
         "metric": variant.metric or spec_metric,
         "loss": loss,
         **_values(summaries, "converted"),

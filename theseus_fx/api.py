@@ -36,7 +36,6 @@ from theseus_fx.run.events import Observer, Silent
 from theseus_fx.run.export import load_model
 from theseus_fx.run.folder import create, first_free, locked, read_json
 from theseus_fx.run.interrupt import StopRequest, stop_on_interrupt
-from theseus_fx.run.refusals import check_supported
 from theseus_fx.run.samples import check_samples
 from theseus_fx.run.session import Session
 
@@ -130,7 +129,6 @@ def run_plan(
     trust: Trust = False,
 ) -> Conversion:
     """Carries out a plan in a new folder; arguments as for `convert`."""
-    check_supported(made)
     chosen = environment.choose_device(device)
     base = _folder_of(made.spec)
     source = data or _open(made.spec, base)

@@ -196,16 +196,3 @@ def test_the_human_view_tells_the_schedule(command: Command, tiny: Path) -> None
     assert "each stage passes at cka > 0.5, else up to 2 more budgets, else the guide's parts stay" in shown
     assert "each stage: each batch in 4 pieces" in shown
     assert "3 parts replaced in 2 stages" in shown
-
-
-def test_a_run_that_is_not_possible_yet_starts_nothing(command: Command, tiny: Path) -> None:
-    copied = "Conv2d(c.out.channels, c.kernel_size, padding = c.padding, stride = c.stride, bias = false)"
-    text = tiny.read_text().replace("LowRankLinear(c, rank = rank)", copied).replace("param rank = 4\n", "")
-    text = text.replace("init   = fit(samples = 256, metric = logits)", "init   = random")
-    text = text.replace('use "std/low_rank.thx"\n', "")
-    tiny.write_text(text.replace("metric = cka", "metric = cka  stage 1 { init = copy }"))
-    said = command("run", tiny, "--out", "out")
-    assert said.code == 1
-    assert "error[THX820]: `run` cannot carry out `init = copy` yet" in said.err
-    assert "tiny.thx:13:" in said.err
-    assert not Path("out").exists()

@@ -26,7 +26,6 @@ MENDED_IN_WORDS = {
     "THX705": "a file is removed",
     "THX706": "another command",
     "THX803": "another network or device",
-    "THX820": "another spec",
 }
 """Pages without a `diff` to apply, and what mends their example."""
 

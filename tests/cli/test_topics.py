@@ -17,7 +17,6 @@ from theseus_fx.lang.library import library
 from theseus_fx.lang.manual import topic, topics
 from theseus_fx.lang.parser import parse
 from theseus_fx.lang.source import Source
-from theseus_fx.run import refusals
 
 EXAMPLES = [
     pytest.param(text, id=f"{name}-{number}")
@@ -95,12 +94,6 @@ def test_topics_name_every_word_there_is() -> None:
     for name, known in named.items():
         missing = {word for word in known if not re.search(rf"\b{word}\b", topic(name))}
         assert not missing, (name, missing)
-
-
-def test_the_schedule_topic_says_what_a_run_carries_out() -> None:
-    (said,) = re.findall(r"^`run` of this version carries out .*?\(THX820\)", topic("schedule"), re.M | re.S)
-    starts = {*refusals.STARTS} - {"given"}
-    assert set(re.findall(r"`(\w+)`", said)) - {"run"} == starts
 
 
 def test_names_of_topics_and_of_the_library_differ() -> None:

@@ -223,7 +223,7 @@ CODES: dict[str, Code] = {
     ),
     "THX532": Code(
         "start does not apply to a target",
-        "`init` says how replacements begin. A target network begins as its `target` sentence builds it: with the weights that it names, or at random.",
+        "`init` says how replacements begin. A target network begins as its `target` sentence builds it, with the weights that it names or at random, or as a copy of the guide's blocks (`init = copy`).",
     ),
     "THX601": Code("data not found", "The folder or file of the data source does not exist."),
     "THX602": Code("data is empty or malformed", "The data source found nothing that it can read."),
@@ -253,8 +253,8 @@ CODES: dict[str, Code] = {
         "out of memory",
         "Where the device runs out of memory, a batch goes through in twice as many pieces. One sample at a time was still too much.",
     ),
-    "THX820": Code(
-        "not carried out yet",
-        "`plan` lays this out, but `run` of this version cannot carry it out. Nothing has been started; the help says what can be run.",
+    "THX804": Code(
+        "replacement sees the future",
+        "The guide is a language model in which no place sees a later one, and with the replacements one does. What it would be asked to predict is among its inputs.",
     ),
 }

@@ -44,6 +44,8 @@ class Pair:
     trains: tuple[str, ...]
     """`state_dict` names of the target's parameters between the previous tap and its own; the stem goes with
     the first pair."""
+    copies: tuple[tuple[str, str], ...] = ()
+    """Paths of target blocks that begin as a copy, each with the guide's block that it is a copy of."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +54,7 @@ class Pair:
             "guide": self.guide.as_json(),
             "target": self.target.as_json(),
             "trains": list(self.trains),
+            **({"copies": [list(both) for both in self.copies]} if self.copies else {}),
         }
 
 
@@ -68,6 +71,8 @@ class TargetNetwork:
     head: tuple[str, ...]
     """Paths of the modules with parameters that no tap needs: only fine-tuning trains them."""
     head_parameters: int
+    copies: tuple[str, ...] = ()
+    """Names of tensors outside of all blocks that begin as the guide's of the same name and shape."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -75,4 +80,5 @@ class TargetNetwork:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "head": {"modules": list(self.head), "parameters": self.head_parameters},
+            **({"copies": list(self.copies)} if self.copies else {}),
         }

@@ -19,6 +19,7 @@ from theseus_fx.match.blocks import Network
 from theseus_fx.match.pairs import Match, match_pairs
 from theseus_fx.match.windows import Window
 from theseus_fx.planning.attempt import attempt
+from theseus_fx.planning.copies import shapes, shared, unlike
 from theseus_fx.planning.paired import Pair, PairSide, TargetNetwork
 from theseus_fx.planning.plan import PartStart, Plan, Stage, Tap, Totals
 from theseus_fx.planning.recalibration import recalibration
@@ -83,14 +84,15 @@ def plan_pairs(
     settings = None if layouts is None else attempt(problems, lambda: alignments(spec.schedule, len(layouts)))
     problems += _axes_problems(spec.schedule)
     if layouts is not None and settings is not None:
-        problems += _settings_problems(found.matches, layouts, settings)
+        problems += _settings_problems(found.matches, layouts, settings, model, target)
     recalibrate = [attempt(problems, lambda r=r: recalibration(r, target, (), ())) for r in spec.recalibrate]
     if problems or layouts is None or settings is None:
         raise Rejected(*merged(problems))
     of_guide = _Cut.of(on_guide, [match.guide for match in found.matches])
     of_target = _Cut.of(on_target, [match.target for match in found.matches])
-    pairs = _pairs(found.matches, of_guide, of_target)
-    network = _target(spec.target, target, of_target)
+    copied = _copied(layouts, settings)
+    pairs = _pairs(found.matches, of_guide, of_target, copied)
+    network = _target(spec.target, model, target, of_target, pairs)
     stages = _stages(spec, pairs, layouts, settings, of_guide, of_target)
     if unfit := tuple(metric_problems(stages, batch_size)):
         raise Rejected(*unfit)
@@ -166,19 +168,28 @@ def _axes_problems(schedule: Schedule) -> Iterator[Diagnostic]:
 
 
 def _settings_problems(
-    matches: Sequence[Match], layouts: Sequence[Layout], settings: Sequence[Alignment]
+    matches: Sequence[Match],
+    layouts: Sequence[Layout],
+    settings: Sequence[Alignment],
+    model: nn.Module,
+    target: nn.Module,
 ) -> Iterator[Diagnostic]:
     """Settings that a target of its own cannot have."""
     stages = zip(layouts, settings, strict=True)
     settled = {name: alignment for layout, alignment in stages for name in layout.newest}
     for match in matches:
         alignment = settled[match.name]
-        if alignment.start is not None:
+        if alignment.start is not None and alignment.start.kind == "copy":
+            yield from _no_copy(match, alignment.start, model, target)
+        elif alignment.start is not None:
             yield Diagnostic(
                 code="THX532",
-                message="a target begins as its `target` sentence builds it; `init` is for replacements",
+                message="a target begins as its `target` sentence builds it, or as a copy of guide blocks",
                 primary=None if alignment.start.span is None else Label(alignment.start.span),
-                help=("leave it out; `weights = ...` in the `target` sentence names other weights",),
+                help=(
+                    "leave it out, or write `init = copy`; `weights = ...` in the `target` sentence names "
+                    "other weights",
+                ),
             )
         if alignment.metric.name == "mse" and match.guide[-1].shape != match.target[-1].shape:
             yield Diagnostic(
@@ -190,7 +201,38 @@ def _settings_problems(
             )
 
 
-def _pairs(matches: Sequence[Match], guide: _Cut, target: _Cut) -> tuple[Pair, ...]:
+def _no_copy(match: Match, start: Start, model: nn.Module, target: nn.Module) -> Iterator[Diagnostic]:
+    """Blocks of a window of the target whose tensors are not those of the guide's window, one by one."""
+    for own, other in _block_pairs(match):
+        theirs, ours = shapes(model.get_submodule(other)), shapes(target.get_submodule(own))
+        if (problem := unlike(theirs, ours, own_name="the target's")) is not None:
+            yield Diagnostic(
+                code="THX508",
+                message=f"`{own}` cannot start as a copy of `{other}`: {problem}",
+                primary=None if start.span is None else Label(start.span, "asked for here"),
+                secondary=(Label(match.pair.span, f"`{match.name}`"),),
+                help=("leave `init` out: the target begins as its `target` sentence builds it",),
+            )
+
+
+def _block_pairs(match: Match) -> list[tuple[str, str]]:
+    """Paths of the target's blocks, each with that of the guide's block in the same place of the window."""
+    both = zip(match.target, match.guide, strict=False)  # the guide's window has more blocks, as a rule
+    return [(own.path, other.path) for own, other in both]
+
+
+def _copied(layouts: Sequence[Layout], settings: Sequence[Alignment]) -> frozenset[str]:
+    """Names of the pairs whose target blocks begin as a copy of the guide's."""
+    stages = zip(layouts, settings, strict=True)
+    return frozenset(
+        name
+        for layout, alignment in stages
+        if alignment.start is not None and alignment.start.kind == "copy"
+        for name in layout.newest
+    )
+
+
+def _pairs(matches: Sequence[Match], guide: _Cut, target: _Cut, copied: frozenset[str]) -> tuple[Pair, ...]:
     return tuple(
         Pair(
             name=match.name,
@@ -198,6 +240,7 @@ def _pairs(matches: Sequence[Match], guide: _Cut, target: _Cut) -> tuple[Pair, .
             guide=guide.side(match.guide, of_guide),
             target=target.side(match.target, of_target),
             trains=of_target.parameters,
+            copies=tuple(_block_pairs(match)) if match.name in copied else (),
         )
         for match, of_guide, of_target in zip(
             matches, guide.regions.of_taps, target.regions.of_taps, strict=True
@@ -205,8 +248,12 @@ def _pairs(matches: Sequence[Match], guide: _Cut, target: _Cut) -> tuple[Pair, .
     )
 
 
-def _target(sentence: Target, model: nn.Module, cut: _Cut) -> TargetNetwork:
+def _target(
+    sentence: Target, guide: nn.Module, model: nn.Module, cut: _Cut, pairs: Sequence[Pair]
+) -> TargetNetwork:
     head = cut.regions.behind
+    blocks = [block for pair in pairs for block in pair.target.blocks]
+    copied = any(pair.copies for pair in pairs)
     return TargetNetwork(
         name=sentence.name,
         model=sentence.model.name,
@@ -214,6 +261,7 @@ def _target(sentence: Target, model: nn.Module, cut: _Cut) -> TargetNetwork:
         fingerprint=fingerprint(cut.trace, model),
         head=_owners(head),
         head_parameters=head.size,
+        copies=shared(shapes(guide), shapes(model), blocks) if copied else (),
     )
 
 
@@ -234,7 +282,7 @@ def _stages(
     if spec.target is None:
         raise ValueError("a target is planned for a spec that has one")
     reason = f"as `target {spec.target.name}` builds it"
-    starts = {p.name: PartStart(part=p.name, start=Start(kind="given"), reason=reason) for p in pairs}
+    starts = {p.name: _start(p, reason) for p in pairs}
     made = make_stages(
         guide.trace, guide.flops, [_unit(p) for p in pairs], layouts, settings, starts, feed="target"
     )
@@ -242,6 +290,13 @@ def _stages(
     return tuple(
         replace(stage, target_share=target.share(_target_taps(stage, nodes, target.trace))) for stage in made
     )
+
+
+def _start(pair: Pair, reason: str) -> PartStart:
+    if not pair.copies:
+        return PartStart(part=pair.name, start=Start(kind="given"), reason=reason)
+    blocks = _listed([other for _, other in pair.copies])
+    return PartStart(part=pair.name, start=Start(kind="copy"), reason=f"of {blocks}, as the spec says")
 
 
 def _unit(pair: Pair) -> Unit:

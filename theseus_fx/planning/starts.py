@@ -15,6 +15,7 @@ from theseus_fx.modules.endings import ElmanEnding, LinearEnding, NoEnding, endi
 from theseus_fx.modules.fits.balanced import bank_states
 from theseus_fx.modules.fits.memory import METRIC_LIMIT, balanced_footprint, linear_footprint
 from theseus_fx.modules.recipe import PRIMARY, Recipe
+from theseus_fx.planning.copies import shapes, unlike
 from theseus_fx.planning.plan import Method, PartStart
 
 SAMPLES = 2048
@@ -192,17 +193,4 @@ def _no_copy(recipe: Recipe, module: nn.Module | None) -> str | None:
     """Why the guide's tensors do not fill the replacement one by one, if they do not."""
     if module is None:
         return "there is no one module of the guide to copy from"
-    theirs = [tuple(tensor.shape) for tensor in module.state_dict().values()]
-    ours = [tuple(tensor.shape) for tensor in recipe.make(device="meta").state_dict().values()]
-    if len(theirs) != len(ours):
-        return f"the guide's part has {_tensors(len(theirs))} and the replacement {_tensors(len(ours))}"
-    pairs = zip(theirs, ours, strict=True)
-    unlike = next((position for position, (a, b) in enumerate(pairs) if a != b), None)
-    if unlike is None:
-        return None
-    shapes = [" x ".join(map(str, shape[unlike])) or "scalar" for shape in (theirs, ours)]
-    return f"tensor {unlike + 1} is {shapes[0]} in the guide's part and {shapes[1]} in the replacement"
-
-
-def _tensors(count: int) -> str:
-    return "1 tensor" if count == 1 else f"{count} tensors"
+    return unlike(shapes(module), shapes(recipe.make(device="meta")), own_name="the replacement")

@@ -20,6 +20,7 @@ from theseus_fx.planning.ranks import with_ranks
 from theseus_fx.planning.saved import differing
 from theseus_fx.run import environment
 from theseus_fx.run.baselines import expected_steps, run_baselines
+from theseus_fx.run.causality import check_causal
 from theseus_fx.run.events import Forecast
 from theseus_fx.run.export import save_model
 from theseus_fx.run.fitting.ranks import choose_ranks
@@ -128,6 +129,7 @@ def carry_out(
     )
     ranks = choose_ranks(job)
     job = replace(job, plan=with_ranks(plan, ranks))
+    check_causal(job)
     job.forecast.change(expected_steps(job))
 
     converted = by_schedule(job, "converted")

@@ -1,9 +1,10 @@
-"""How a replacement begins: torch's own initialisation, or the closed-form fit (design, section 8)."""
+"""How a replacement begins: as torch initialises it, as a copy of the guide's part, or fitted to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from theseus_fx.data.order import stable_seed
@@ -21,6 +22,20 @@ def random_start(job: Job, part: Part) -> nn.Module:
     """The part's replacement with torch's initialisation, from the run's seed and the part's name."""
     seed = stable_seed(job.session.seed, "start", part.name)
     return part.recipe.make(device=job.session.device, seed=seed)
+
+
+def copied_start(job: Job, part: Part) -> nn.Module:
+    """The part's replacement with the tensors of the guide's part, in order; the planner compared shapes."""
+    module = random_start(job, part)
+    fill(module, job.guide.get_submodule(part.path))
+    return module
+
+
+@torch.no_grad()
+def fill(module: nn.Module, other: nn.Module) -> None:
+    """Gives a module the tensors of another, one by one in the order of their `state_dict`."""
+    for own, its in zip(module.state_dict().values(), other.state_dict().values(), strict=True):
+        own.copy_(its)
 
 
 def fitted_start(job: Job, part: Part, introduced: Mapping[str, nn.Module], start: Start) -> nn.Module:

@@ -20,6 +20,7 @@ from theseus_fx.planning.paired import TargetNetwork
 from theseus_fx.planning.plan import Stage
 from theseus_fx.run.alignment.construction import OneStage, Programs
 from theseus_fx.run.job import Job
+from theseus_fx.run.start import fill
 
 
 @dataclass(slots=True)
@@ -33,8 +34,14 @@ class Network:
     """The target cut at the taps of its pairs, in the order of the plan's."""
 
     @classmethod
-    def of(cls, job: Job, target: TargetNetwork, sentence: Target) -> Network:
+    def of(cls, job: Job, target: TargetNetwork, sentence: Target, *, copies: bool) -> Network:
         """The network as its `target` sentence builds it; random weights come from the run's seed.
+
+        Args:
+            job: the run.
+            target: the planned network.
+            sentence: what builds it.
+            copies: whether the blocks that the plan copies from the guide do begin as copies.
 
         Raises:
             Rejected: THX505 where it is another network than the one that was planned; whatever is wrong with
@@ -52,6 +59,8 @@ class Network:
                     help=("plan again now that its configuration is on this machine",),
                 )
             )
+        if copies:
+            _copy(job, target, module)
         cut = regions(target.trace, module, [pair.target.node for pair in job.plan.pairs])
         return cls(job, target, module, cut)
 
@@ -95,3 +104,13 @@ class Network:
 
     def model(self) -> nn.Module:
         return copy.deepcopy(self.module)
+
+
+@torch.no_grad()
+def _copy(job: Job, target: TargetNetwork, module: nn.Module) -> None:
+    """Fills what the plan copies; it has compared the shapes."""
+    for own, other in [both for pair in job.plan.pairs for both in pair.copies]:
+        fill(module.get_submodule(own), job.guide.get_submodule(other))
+    theirs, ours = job.guide.state_dict(), module.state_dict()
+    for name in target.copies:
+        ours[name].copy_(theirs[name])

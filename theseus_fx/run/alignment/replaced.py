@@ -15,7 +15,7 @@ from theseus_fx.graph.slices import Compared, Inside, Placement
 from theseus_fx.planning.plan import Plan, Stage, Tap
 from theseus_fx.run.alignment.construction import OneStage, Programs
 from theseus_fx.run.job import Job
-from theseus_fx.run.start import fitted_start, random_start
+from theseus_fx.run.start import copied_start, fitted_start, random_start
 
 
 @dataclass(slots=True)
@@ -100,6 +100,8 @@ class Replaced:
         planned = stage.start_of(name)
         if self.start == "random" or planned.kind == "random":
             return random_start(self.job, part)
+        if planned.kind == "copy":
+            return copied_start(self.job, part)
         self.job.session.observer.say(f"fitting {part.name} {part.path}")
         fed = self.job.plan.spec.schedule.axes.feed == "guide"  # then it reads what flows in the guide
         return fitted_start(self.job, part, {} if fed else self.parts, planned)

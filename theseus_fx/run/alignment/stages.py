@@ -139,7 +139,7 @@ def _construction(job: Job, start: Beginning) -> Replaced | Network:
     target, sentence = job.plan.target, job.plan.spec.target
     if target is None or sentence is None:
         return Replaced(job, start)
-    return Network.of(job, target, sentence)
+    return Network.of(job, target, sentence, copies=start == "planned")
 
 
 @dataclass(slots=True, kw_only=True)
