@@ -146,7 +146,7 @@ CONVERSIONS: Mapping[str, Conversion] = {
     "gpt2_rnn": Conversion(
         title="small GPT-2 -> Elman RNN, English bytes",
         unit="ppl",
-        variants=(*_grid(), *_untrained("naive")),
+        variants=_grid(),
     ),
     "gpt2_small": Conversion(
         title="GPT-2 of six layers -> GPT-2 of two, English bytes",
@@ -193,6 +193,8 @@ def run(text: str, folder: Path, seed: int, device: Literal["auto", "cpu", "cuda
     if (place / "summary.json").exists() and (place / "spec.thx").read_text(encoding="utf-8") == text:
         return json.loads((place / "summary.json").read_text(encoding="utf-8"))
     cache = folder.parent / "cache"
+    if (place / "run.json").exists() and (place / "spec.thx").read_text(encoding="utf-8") == text:
+        return theseus_fx.resume(place, cache=cache).summary
     done = theseus_fx.convert(None, text, out=place, seed=seed, device=device, cache=cache)
     return done.summary
 

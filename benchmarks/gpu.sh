@@ -25,10 +25,10 @@ timed() {  # timed SECONDS NAME COMMAND...
 }
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$OUT/gpu.csv"
-timed 150 cuda_tests python -m pytest -m cuda -p no:cacheprovider tests/run/test_cuda.py \
+timed 150 cuda_tests python -m pytest -o addopts= -m cuda -p no:cacheprovider tests/run/test_cuda.py \
   tests/similarity/test_similarity_cuda.py
-timed 120 similarity python benchmarks/similarity.py --device cuda --no-peers --out "$OUT/similarity_cuda.json"
+timed 180 similarity python benchmarks/similarity.py --device cuda --no-peers --out "$OUT/similarity_cuda.json"
 timed 100 similarity_kernels python benchmarks/similarity_kernels.py --out "$OUT/similarity_kernels.json"
-timed 150 demo python benchmarks/demo.py --seeds 0 --device cuda --out "$OUT/demo_cuda.json"
+timed 140 demo python benchmarks/demo.py --seeds 0 --device cuda --out "$OUT/demo_cuda.json"
 rm -rf "$OUT/.cache"
 exit "$failed"

@@ -15,8 +15,6 @@ from theseus_fx.lang.spec import Spec
 
 ROOT = Path(__file__).resolve().parents[1]
 SPECS = sorted((ROOT / "specs").glob("*.thx"))
-LONG = ("convnext_to_patch_mlp", "resnet18_to_mlp", "resnet50_to_resnet18", "vit_to_mixer")
-"""Networks of torchvision at full width: minutes each, too long for the suite."""
 
 
 def what_becomes_what(spec: Spec) -> list[str]:
@@ -44,9 +42,7 @@ def test_rules_metrics_and_schedule_are_those_of_the_spec(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "path", [path for path in SPECS if path.stem not in LONG], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_it_runs_from_beginning_to_end(path: Path, tmp_path: Path) -> None:
     small = path.parent / "small" / path.name
     done = theseus_fx.convert(None, small, out=tmp_path / "run", device="cpu", cache=tmp_path / "cache")

@@ -185,7 +185,7 @@ ONE = [
     ("progressive { introduce = 3 }", "THX209", "3", "`staged`, `upfront`"),
     ("progressive { fed = guide }", "THX202", "fed", "did you mean `feed`?"),
     # orders
-    ("progressive { order = easiest }", "THX209", "easiest", "fits that have been measured"),
+    ("progressive { order = easier }", "THX209", "easier", "did you mean `easiest`?"),
     ("progressive { order = forwards }", "THX209", "forwards", "did you mean `forward`?"),
     ("progressive { order = [] }", "THX208", "[]", "write `forward`"),
     ("progressive { order = [1.5] }", "THX203", "1.5", "conv[3]"),

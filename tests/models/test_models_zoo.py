@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -53,3 +54,17 @@ def test_parameters_of_the_default() -> None:
     count = sum(p.numel() for p in SmallResNet(width=8, classes=10, channels=1).parameters())
     assert count == stem + first + second + third + head
     assert ZOO["small_resnet"] is SmallResNet
+
+
+def test_blocks_of_each_stage() -> None:
+    model = SmallResNet(width=2, blocks=3)
+    assert [len(stage) for stage in (model.layer1, model.layer2, model.layer3)] == [3, 3, 3]
+    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
+
+
+def test_a_vision_transformer_of_any_size() -> None:
+    model = ZOO["small_vit"](size=16, patch=8, width=12, depth=2, heads=3, classes=5)
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 5)
+    assert sum(isinstance(module, nn.MultiheadAttention) for module in model.modules()) == 2
+    with pytest.raises(ValueError, match="patches of 5 do not tile 16"):
+        ZOO["small_vit"](size=16, patch=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,44 @@ def test_a_copy_of_other_shapes_is_refused() -> None:
     )
     assert found.primary is not None
     assert found.primary.span.text == "copy"
+
+
+EASIEST = """theseus 1
+use "std/low_rank.thx"
+guide net = small_resnet(width = 2, channels = 1)
+data = digits(canvas = 8, batch = 64)
+task = classification(classes = 10)
+rule conv { match Conv2d as c in "layer*.conv1"  replace with LowRankLinear(c, rank = 2) }
+schedule sequential { order = easiest  GROUP  init = fit(samples = 64)  lr = 1e-3  for = 2 steps }
+finetune { lr = 1e-3  for = 1 steps }
+compare distillation
+"""
+
+
+@pytest.mark.parametrize("group", ["", "group = 2"])
+def test_the_easiest_comes_first(tmp_path: Path, group: str) -> None:
+    made = api.plan(EASIEST.replace("GROUP", group))
+    done = api.run_plan(made, out=tmp_path / "run", device="cpu")
+    order = done.summary["order"]
+    assert sorted(order) == [part.name for part in made.parts]
+    found = json.loads((tmp_path / "run" / "work" / "order" / "result.json").read_text())
+    similarities = [found["similarities"][name] for name in order]
+    assert similarities == sorted(similarities, reverse=True)
+    size = 2 if group else 1
+    stages = [order[at : at + size] for at in range(0, len(order), size)]
+    assert [stage["parts"] for stage in done.summary["stages"]] == stages
+    assert [stage["parts"] for stage in done.summary["baselines"]["distillation"]["stages"]] == stages
+    if not group:  # the first one is fed by the guide in any case
+        (first,) = done.summary["stages"][0]["start_similarity"].values()
+        assert first["fit"] == pytest.approx(similarities[0], abs=1e-6)
+    assert api.resume(tmp_path / "run").summary == done.summary
+
+
+def test_blocks_of_a_target_are_not_measured() -> None:
+    with pytest.raises(Rejected) as caught:
+        api.plan(PAIR.format(settings="order = easiest"))
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.primary is not None and found.primary.span.text) == ("THX532", "easiest")
 
 
 RUNS = [

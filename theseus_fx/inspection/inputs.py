@@ -16,7 +16,7 @@ from theseus_fx.lang.spec import Invocation
 IMAGE_SIZE = 224
 """Height and width for classifiers of torchvision whose weights do not say otherwise."""
 SMALL_IMAGE_SIZE = 32
-"""Height and width for `small_resnet`."""
+"""Height and width for networks of the package that do not say otherwise."""
 TOKENS = 128
 """The length of a text, or less where the model has fewer positions."""
 
@@ -47,8 +47,11 @@ def usual_inputs(invocation: Invocation, model: nn.Module) -> tuple[InputSpec, .
         return (_image("image", 3, _torchvision_size(invocation)),)
     if library == "transformers":
         return _transformers_inputs(invocation, model)
-    channels = invocation.keywords.get("channels", 3)
-    return (_image("image", int(str(channels)), (SMALL_IMAGE_SIZE, SMALL_IMAGE_SIZE)),)
+    channels, size = (
+        int(str(invocation.keywords.get(name, default)))
+        for name, default in (("channels", 3), ("size", SMALL_IMAGE_SIZE))
+    )
+    return (_image("image", channels, (size, size)),)
 
 
 def _torchvision_size(invocation: Invocation) -> tuple[int, int]:

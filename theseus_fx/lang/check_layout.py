@@ -45,7 +45,7 @@ def check_axes(found: Findings, node: syntax.Schedule, settings: Settings) -> Ax
 
 
 def check_order(found: Findings, setting: syntax.Setting | None) -> Order:
-    """`forward`, `reverse`, or a list; whether a list covers the parts is for the planner."""
+    """`forward`, `reverse`, `easiest`, or a list; whether a list covers the parts is for the planner."""
     if setting is None:
         return Order()
     value = setting.value
@@ -56,14 +56,6 @@ def check_order(found: Findings, setting: syntax.Setting | None) -> Order:
         kept = tuple(entry for entry in entries if entry is not None)
         return Order(kind="listed", entries=kept, span=value.span)
     name = dotted(value)
-    if name == "easiest":
-        found.note(
-            "THX209",
-            "`order = easiest` needs fits that have been measured, which a plan does not have",
-            value.span,
-            help=["write `forward`, `reverse`, or a list: `[conv[3], conv[1], conv[2]]`"],
-        )
-        return Order()
     if not one_of(found, name, value.span, words.ORDERS, "order"):
         return Order()
     return Order(kind=cast("Any", name), span=value.span)

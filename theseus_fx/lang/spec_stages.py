@@ -39,7 +39,8 @@ class OrderEntry:
 class Order:
     """In which order the parts are introduced."""
 
-    kind: Literal["forward", "reverse", "listed"] = "forward"
+    kind: Literal["forward", "reverse", "easiest", "listed"] = "forward"
+    """`easiest` is what a run measures before its first stage; until then it is `forward`."""
     entries: tuple[OrderEntry, ...] = ()
     """Of a listed order."""
     span: Span | None = None

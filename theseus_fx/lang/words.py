@@ -41,7 +41,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     "joint": {"introduce": "upfront", "train": "introduced", "feed": "target"},
 }
 """The schedules as values of the axes (paper, section 3.2); `joint` is one stage besides."""
-ORDERS = ("forward", "reverse")
+ORDERS = ("forward", "reverse", "easiest")
 RATES = ("cosine", "linear", "plateau", "choose")
 METHODS = ("naive", "random_start", "distillation", "scratch")
 """What `compare` runs beside the conversion."""
@@ -108,6 +108,16 @@ ZOO: Mapping[str, Signature] = {
             Argument("channels", "int", 3),
             Argument("blocks", "int", 1),
         )
-    )
+    ),
+    "small_vit": Signature(
+        (
+            Argument("size", "int", 32),
+            Argument("patch", "int", 4),
+            Argument("width", "int", 64),
+            Argument("depth", "int", 3),
+            Argument("heads", "int", 2),
+            Argument("classes", "int", 10),
+        )
+    ),
 }
 """Guides that come with the package."""

@@ -71,5 +71,30 @@ class SmallResNet(nn.Module):
         return cast("Tensor", self.fc(self.avgpool(x).flatten(1)))
 
 
-ZOO: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"small_resnet": SmallResNet})
+def small_vit(
+    size: int = 32, patch: int = 4, width: int = 64, depth: int = 3, heads: int = 2, classes: int = 10
+) -> nn.Module:
+    """torchvision's vision transformer (Dosovitskiy et al. 2021) of any size, with `nn.MultiheadAttention`.
+
+    Maps images (b, 3, size, size) to logits (b, classes); the hidden layers of its perceptrons have 4 `width`
+    features. Raises ValueError where `patch` does not divide `size`, or `heads` not `width`.
+    """
+    from torchvision.models import VisionTransformer
+
+    if size % patch or width % heads:
+        raise ValueError(f"patches of {patch} do not tile {size}, or {heads} heads do not share {width}")
+    return VisionTransformer(
+        image_size=size,
+        patch_size=patch,
+        num_layers=depth,
+        num_heads=heads,
+        hidden_dim=width,
+        mlp_dim=4 * width,
+        num_classes=classes,
+    )
+
+
+ZOO: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {"small_resnet": SmallResNet, "small_vit": small_vit}
+)
 """What a guide can be called without a library in front of its name."""

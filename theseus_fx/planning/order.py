@@ -12,7 +12,7 @@ from theseus_fx.planning.units import Reference
 
 
 def ordered(order: Order, units: Sequence[Reference]) -> tuple[Reference, ...]:
-    """The units, which are given in execution order, in the order wanted.
+    """The units, which are given in execution order, in the order wanted, as far as a plan can know it.
 
     Units that one entry of a list names together (a rule, a glob) stay in execution order.
 
@@ -20,7 +20,7 @@ def ordered(order: Order, units: Sequence[Reference]) -> tuple[Reference, ...]:
         Rejected: THX520 for entries that name nothing, units named twice, units left out.
     """
     match order.kind:
-        case "forward":
+        case "forward" | "easiest":  # which a run finds out
             return tuple(units)
         case "reverse":
             return tuple(reversed(units))

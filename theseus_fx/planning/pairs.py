@@ -83,6 +83,7 @@ def plan_pairs(
     layouts = attempt(problems, lambda: lay_out(spec.schedule, references))
     settings = None if layouts is None else attempt(problems, lambda: alignments(spec.schedule, len(layouts)))
     problems += _axes_problems(spec.schedule)
+    problems += _order_problems(spec.schedule)
     if layouts is not None and settings is not None:
         problems += _settings_problems(found.matches, layouts, settings, model, target)
     recalibrate = [attempt(problems, lambda r=r: recalibration(r, target, (), ())) for r in spec.recalibrate]
@@ -165,6 +166,16 @@ def _axes_problems(schedule: Schedule) -> Iterator[Diagnostic]:
                 primary=Label(axes.spans.get(name, schedule.span)),
                 help=("write `schedule progressive`, `sequential` or `joint`",),
             )
+
+
+def _order_problems(schedule: Schedule) -> Iterator[Diagnostic]:
+    if schedule.order.kind == "easiest":
+        yield Diagnostic(
+            code="THX532",
+            message="a target is a network of its own, with no replacements to measure",
+            primary=None if schedule.order.span is None else Label(schedule.order.span),
+            help=("write `forward`, `reverse`, or a list: `[block[2], block[1]]`",),
+        )
 
 
 def _settings_problems(

@@ -17,10 +17,12 @@ from theseus_fx.lang.diagnostics import Diagnostic, Rejected
 from theseus_fx.lang.printer import print_document
 from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.ranks import with_ranks
+from theseus_fx.planning.reordered import in_order
 from theseus_fx.planning.saved import differing
 from theseus_fx.run import environment
 from theseus_fx.run.baselines import expected_steps, run_baselines
 from theseus_fx.run.causality import check_causal
+from theseus_fx.run.easiest import choose_order
 from theseus_fx.run.events import Forecast
 from theseus_fx.run.export import save_model
 from theseus_fx.run.fitting.ranks import choose_ranks
@@ -129,6 +131,8 @@ def carry_out(
     )
     ranks = choose_ranks(job)
     job = replace(job, plan=with_ranks(plan, ranks))
+    order = choose_order(job)
+    job = replace(job, plan=in_order(job.plan, order, guide.model))
     check_causal(job)
     job.forecast.change(expected_steps(job))
 
@@ -143,7 +147,11 @@ def carry_out(
     )
     baselines = run_baselines(job, converted)
 
-    summary = {**_summary(job, guide, converted, baselines), **({"ranks": ranks} if ranks else {})}
+    summary = {
+        **_summary(job, guide, converted, baselines),
+        **({"ranks": ranks} if ranks else {}),
+        **({"order": order} if order else {}),
+    }
     write_json(session.folder / "summary.json", summary)
     return Conversion(model=converted.model, summary=summary, folder=session.folder)
 

@@ -85,6 +85,8 @@ def _sentence(plan: Mapping[str, Any]) -> str:
 def _order(schedule: Mapping[str, Any]) -> Iterator[str]:
     if schedule["order"] == "reverse":
         yield "order: from the last part to the first"
+    elif schedule["order"] == "easiest":
+        yield "order: a run measures how similar each part begins and takes the most similar first"
     elif schedule["order"] != "forward":
         yield "order: as listed"
 
