@@ -7,7 +7,8 @@
 Nothing is imported before it is asked for; what is absent is reported. Some pin other versions of torch or
 numpy: `pip install --no-deps --target FOLDER`, with FOLDER on PYTHONPATH, keeps them out of the way. Packages
 that only compare layers of models get two models whose layers are the batches. torchdistill 1.1.5 has no
-CKA; thingsvision 2.7.3 has one without gradients, and requires torchvision 0.15.2.
+CKA; thingsvision 2.7.3 has one without gradients, and requires torchvision 0.15.2; of anatome pip finds no
+release.
 """
 
 from __future__ import annotations
