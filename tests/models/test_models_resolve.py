@@ -190,7 +190,11 @@ def test_a_description_of_nothing_is_blamed_on_its_own_text() -> None:
 @pytest.mark.parametrize(
     ("invocation", "message", "fix"),
     [
-        (call("smal_resnet"), "there is no model `smal_resnet`", "did you mean `small_resnet` or `small_vit`?"),
+        (
+            call("smal_resnet"),
+            "there is no model `smal_resnet`",
+            "did you mean `small_resnet` or `small_vit`?",
+        ),
         (call("resnet18"), "there is no model `resnet18`", "did you mean `torchvision.resnet18`?"),
         (call("torchvison.resnet18"), "no library `torchvison` is read", "did you mean `torchvision`?"),
         (
