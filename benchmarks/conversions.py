@@ -61,7 +61,13 @@ class Variant:
     @property
     def name(self) -> str:
         """As a folder is called."""
-        parts = (self.guide, self.schedule, self.start, self.metric, self.loss == "labels" and "labels")
+        parts = (
+            self.guide,
+            self.schedule,
+            self.start,
+            self.metric,
+            "labels" if self.loss == "labels" else None,
+        )
         return "_".join(re.sub(r"\W+", "-", part).strip("-") for part in parts if part)
 
     def applied(self, text: str) -> str:
@@ -190,10 +196,11 @@ def main() -> None:
 def run(text: str, folder: Path, seed: int, device: Literal["auto", "cpu", "cuda"]) -> Mapping[str, Any]:
     """The summary of one run, which goes on where an earlier one was left."""
     place = folder / f"seed-{seed}"
-    if (place / "summary.json").exists() and (place / "spec.thx").read_text(encoding="utf-8") == text:
-        return json.loads((place / "summary.json").read_text(encoding="utf-8"))
     cache = folder.parent / "cache"
     if (place / "run.json").exists() and (place / "spec.thx").read_text(encoding="utf-8") == text:
+        finished = place / "summary.json"
+        if finished.exists():  # `resume` would give the same, after it has planned
+            return json.loads(finished.read_text(encoding="utf-8"))
         return theseus_fx.resume(place, cache=cache).summary
     done = theseus_fx.convert(None, text, out=place, seed=seed, device=device, cache=cache)
     return done.summary

@@ -34,7 +34,7 @@ def plan_of(schedule: str, *, finetune: str = TUNE, rest: str = ALL) -> Plan:
 
 def listed(made: Plan) -> dict[str, tuple[list[str], int]]:
     """Budget and candidates of each baseline."""
-    found = baselines(made.spec, [stage.alignment for stage in made.stages])
+    found = baselines(made)
     return {b.name: ([str(amount) for amount in b.spends], b.candidates) for b in found}
 
 
@@ -126,7 +126,7 @@ def test_killed_and_resumed_equals_never_killed(tmp_path: Path, monkeypatch: pyt
 
 def test_every_method_of_the_language_is_a_baseline() -> None:
     made = plan_of(FIT)
-    methods = {b.method for b in baselines(made.spec, [stage.alignment for stage in made.stages])}
+    methods = {b.method for b in baselines(made)}
     assert methods == set(words.METHODS)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from broken_runs import Counting, assert_same_run, metrics, run, run_broken, spec
+from stage_specs import PAIR, REGIONS
 
 import theseus_fx
 from theseus_fx import api
@@ -16,35 +17,6 @@ from theseus_fx.models.zoo import SmallResNet
 ALL = "compare naive, random_start, distillation, scratch"
 STEPS = "lr = 1e-3  for = 3 steps"
 INDEPENDENT = spec(STEPS, rest=ALL).replace("progressive", "independent")
-REGIONS = """\
-theseus 1
-use "std/patterns.thx"
-guide net = small_resnet(width = 2, channels = 1)
-data = digits(canvas = 8, batch = 64)
-task = classification(classes = 10)
-module Wide(part, wide) {
-  hidden = Conv2d(wide, 3, padding = 1, stride = part.in.shape[2] // part.out.shape[2])
-  return hidden |> relu |> Conv2d(part.out.channels, 1)
-}
-rule block {
-  match residual as r  in "layer*"  expect 3
-  replace with Wide(r, wide = 3)
-  align r.out
-  align r.main ~ hidden  weight = 0.5
-}
-SCHEDULE
-finetune { lr = 1e-3  for = 2 steps }
-"""
-PAIR = """\
-theseus 1
-guide  big   = small_resnet(width = 4, channels = 1)
-target small = small_resnet(width = 2, channels = 1)
-data = digits(canvas = 8, batch = 64)
-task = classification(classes = 10)
-pair block { guide BasicBlock in big  target BasicBlock in small }
-SCHEDULE
-finetune { lr = 1e-3  for = 2 steps }
-"""
 
 
 def regions(schedule: str, rest: str = ALL) -> str:
@@ -72,9 +44,7 @@ def planned_steps(text: str) -> dict[str, int]:
 
 def test_stages_together_spend_their_budget_once(tmp_path: Path) -> None:
     """But for distillation, which goes through the whole model and trains each alone."""
-    summary = run(
-        INDEPENDENT.replace("init = random", "init = fit(samples = 128, metric = plain)"), tmp_path / "run"
-    )
+    summary = run(fitted(INDEPENDENT), tmp_path / "run")
     found = steps_of(summary["baselines"])
     assert summary["converted"]["steps"] == 3 + 2
     assert found == planned_steps(INDEPENDENT)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from broken_runs import assert_same_run, metrics, run, run_broken
+from stage_specs import HEAD, PAIR, REGIONS
 
 import theseus_fx
 from theseus_fx import api
@@ -19,13 +20,6 @@ from theseus_fx.run.alignment.steps import Steps
 from theseus_fx.run.gradients import Work, add_gradients
 from theseus_fx.run.recorder import StepOutcome
 
-HEAD = """\
-theseus 1
-use "std/low_rank.thx"
-use "std/patterns.thx"
-data = digits(canvas = 8, batch = 64)
-task = classification(classes = 10)
-"""
 PARTS = (
     HEAD
     + """\
@@ -33,34 +27,6 @@ guide net = small_resnet(width = 2, channels = 1)
 module Mine(part) = flatten(start_dim = 1) |> Linear(4) |> BatchNorm1d(4) |> Dropout(P)
   |> Linear(part.out.features) |> reshape(part.out.shape)
 rule conv { match Conv2d as c  in "layer3*"  expect 3  replace with Mine(c) }
-SCHEDULE
-finetune { lr = 1e-3  for = 2 steps }
-"""
-)
-REGIONS = (
-    HEAD
-    + """\
-guide net = small_resnet(width = 2, channels = 1)
-module Wide(part, wide) {
-  hidden = Conv2d(wide, 3, padding = 1, stride = part.in.shape[2] // part.out.shape[2])
-  return hidden |> relu |> Conv2d(part.out.channels, 1)
-}
-rule block {
-  match residual as r  in "layer*"  expect 3
-  replace with Wide(r, wide = 3)
-  align r.out
-  align r.main ~ hidden  weight = 0.5
-}
-SCHEDULE
-finetune { lr = 1e-3  for = 2 steps }
-"""
-)
-PAIR = (
-    HEAD
-    + """\
-guide  big   = small_resnet(width = 4, channels = 1)
-target small = small_resnet(width = 2, channels = 1)
-pair block { guide BasicBlock in big  target BasicBlock in small }
 SCHEDULE
 finetune { lr = 1e-3  for = 2 steps }
 """

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from torch import Tensor, nn
 
 from theseus_fx import api
 from theseus_fx.lang.diagnostics import Rejected
+from theseus_fx.planning.reordered import in_order
 
 SPEC = """theseus 1
 use "std/low_rank.thx"
@@ -119,6 +121,40 @@ def test_the_easiest_comes_first(tmp_path: Path, group: str) -> None:
         (first,) = done.summary["stages"][0]["start_similarity"].values()
         assert first["fit"] == pytest.approx(similarities[0], abs=1e-6)
     assert api.resume(tmp_path / "run").summary == done.summary
+
+
+class Two(nn.Module):
+    """A feature map, then tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.linear = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (b, 10) of images, (b, 1, h, w)."""
+        tokens: Tensor = self.linear(self.conv(x).flatten(2).transpose(1, 2))
+        logits: Tensor = self.head(tokens.mean(1))
+        return logits
+
+
+def test_settings_of_a_stage_have_to_suit_the_part_that_comes_there() -> None:
+    model = Two()
+    made = api.plan(
+        """theseus 1
+input image: f32[batch, 1, 8, 8]
+rule conv   { match Conv2d as c  replace with Conv2d(4, 1) }
+rule linear { match Linear as l in "linear"  replace with Linear(4) }
+schedule sequential { order = easiest  lr = 1e-3  for = 2 steps  stage 2 { rows = tokens } }
+""",
+        model=model,
+    )
+    conv, linear = (part.name for part in made.parts)
+    assert [stage.newest for stage in in_order(made, [conv, linear], model).stages] == [(conv,), (linear,)]
+    with pytest.raises(Rejected) as caught:
+        in_order(made, [linear, conv], model)
+    assert [d.code for d in caught.value.diagnostics] == ["THX523"]
 
 
 def test_blocks_of_a_target_are_not_measured() -> None:

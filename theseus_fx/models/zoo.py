@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import cast
 
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 
 class BasicBlock(nn.Module):
@@ -79,8 +80,6 @@ def small_vit(
     Maps images (b, 3, size, size) to logits (b, classes); the hidden layers of its perceptrons have 4 `width`
     features. Raises ValueError where `patch` does not divide `size`, or `heads` not `width`.
     """
-    from torchvision.models import VisionTransformer
-
     if size % patch or width % heads:
         raise ValueError(f"patches of {patch} do not tile {size}, or {heads} heads do not share {width}")
     return VisionTransformer(

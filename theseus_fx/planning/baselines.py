@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from theseus_fx.lang.spec import Alignment, Amount, Compare, LossTerm, Spec, Training
+from theseus_fx.lang.spec import Amount, Compare, LossTerm, Training
+from theseus_fx.planning.passes import passes
 from theseus_fx.planning.stage_json import amount_json
+
+if TYPE_CHECKING:
+    from theseus_fx.planning.plan import Plan
 
 Method = Literal["naive", "random_start", "distillation", "scratch"]
 
@@ -43,20 +47,10 @@ class Baseline:
         }
 
 
-def baselines(
-    spec: Spec, stages: Sequence[Alignment], *, passes: Sequence[Alignment] | None = None
-) -> tuple[Baseline, ...]:
-    """The baselines of a spec, in the order in which they run.
-
-    Args:
-        spec: the spec.
-        stages: the settings of its stages.
-        passes: one of each that are trained together, for these spend their budget once; None: all stages.
-            Distillation goes through the whole model, so that it trains each alone.
-    """
-    if spec.compare is None or spec.finetune is None:
-        return ()
-    return tuple(_baselines(spec.compare, spec.finetune, stages, stages if passes is None else passes))
+def baselines(plan: Plan) -> tuple[Baseline, ...]:
+    """The baselines of a plan, in the order in which they run."""
+    compare, tune = plan.spec.compare, plan.spec.finetune
+    return () if compare is None or tune is None else tuple(_baselines(plan, compare, tune))
 
 
 def distils(loss: Sequence[LossTerm]) -> bool:
@@ -69,11 +63,12 @@ def stepping(rates: Sequence[float | None]) -> tuple[float | None, ...]:
     return tuple(rate for rate in rates if rate is not None) or tuple(rates)
 
 
-def _baselines(
-    compare: Compare, tune: Training, stages: Sequence[Alignment], passes: Sequence[Alignment]
-) -> Iterator[Baseline]:
+def _baselines(plan: Plan, compare: Compare, tune: Training) -> Iterator[Baseline]:
+    stages = [stage.alignment for stage in plan.stages]
+    together = [stages[0].alignment for stages in passes(plan)]  # which spend their budget once
     own = (tune.budget,)
-    whole = _summed([*(stage.budget for stage in passes), tune.budget])
+    whole = _summed([*(stage.budget for stage in together), tune.budget])
+    # distillation goes through the whole model, so that it trains each stage alone
     alone = _summed([*(stage.budget for stage in stages), tune.budget])
     rates = len(stepping(tune.lr.candidates) if compare.lr is None else compare.lr.candidates)
     if compare.align_lr is not None:

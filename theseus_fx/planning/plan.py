@@ -14,11 +14,13 @@ of one sample, a multiply-add counts as two.
     batch_size      int | null, of the data source
     schedule        kind: "progressive" | "sequential" | "independent" | "joint";
                     introduce: "staged" | "upfront"; train: "introduced" | "newest"; feed: "target" | "guide";
-                    order: "forward" | "reverse" | [part name], as listed;
+                    order: "forward" | "reverse" | [part name], as listed |
+                    "easiest": a run measures it, and the stages are in execution order here;
                     group: {size: int} | {by: [path pattern]} | null
     parts           [PART], in execution order
     target          {name: in the spec; model; fingerprint; head: {modules: [path], parameters: int}, what no
-                    tap needs} of a network of its own | null: the guide with replacements
+                    tap needs; copies, only where blocks are copies: [tensor outside of them that begins as
+                    the guide's of that name]} of a network of its own | null: the guide with replacements
     pairs           [PAIR], in the order of the target's taps; instead of parts where there is a target
     stages          [STAGE], in order
     recalibrate     [{module_class, modules: how many of exactly this class, over: AMOUNT}]
@@ -40,7 +42,8 @@ of one sample, a multiply-add counts as two.
                     flows into the replacement; input_shape: of the first of these; output_shape;
                     parameters: {before, after}; flops: {before, after}
     PAIR            name: `block[3]`; pair: the sentence; guide: SIDE; target: SIDE; trains: [parameter name],
-                    of the target, those that its tap needs and no earlier tap does
+                    of the target, those that its tap needs and no earlier tap does;
+                    copies, only where there are any: [[block of the target, the guide's that fills it]]
     SIDE            blocks: [name], those of the window; node: of the last one's output; shape: of that;
                     parameters: int, flops: int, of all that the tap needs and no earlier tap does
     STAGE           number: from 1; group: its name, where groups have names | null;
@@ -102,7 +105,6 @@ from theseus_fx.modules.endings import LinearEnding, ending_of
 from theseus_fx.modules.recipe import Recipe
 from theseus_fx.planning.baselines import baselines
 from theseus_fx.planning.paired import Pair, TargetNetwork
-from theseus_fx.planning.passes import passes
 from theseus_fx.planning.stage_json import (
     amount_json,
     compute_json,
@@ -434,16 +436,11 @@ class Plan:
         }
 
     def _compare_json(self, compare: Compare) -> dict[str, Any]:
-        planned = baselines(
-            self.spec,
-            [stage.alignment for stage in self.stages],
-            passes=[together[0].alignment for together in passes(self)],
-        )
         return {
             "methods": list(compare.methods),
             "lr": None if compare.lr is None else rate_json(compare.lr),
             "align_lr": None if compare.align_lr is None else rate_json(compare.align_lr),
-            "baselines": [baseline.as_json() for baseline in planned],
+            "baselines": [baseline.as_json() for baseline in baselines(self)],
         }
 
 

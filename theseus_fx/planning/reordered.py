@@ -8,11 +8,13 @@ from dataclasses import replace
 from torch import nn
 
 from theseus_fx.graph.cost import forward_flops
+from theseus_fx.lang.diagnostics import Rejected
 from theseus_fx.lang.spec_stages import Order, OrderEntry
 from theseus_fx.planning.plan import Plan
 from theseus_fx.planning.schedules import lay_out
 from theseus_fx.planning.settings import alignments
-from theseus_fx.planning.stages import make_stages
+from theseus_fx.planning.stages import make_stages, metric_problems
+from theseus_fx.planning.taps import unequal_taps
 from theseus_fx.planning.units import Reference, unit_of
 
 
@@ -23,6 +25,9 @@ def in_order(plan: Plan, names: Sequence[str], guide: nn.Module) -> Plan:
         plan: a plan whose stages are settled but for the order.
         names: of all its parts; none leaves the plan as it is.
         guide: the network that the plan was made for.
+
+    Raises:
+        Rejected: THX523 and THX531 where settings of a stage do not suit the part that is now in it.
     """
     if not names:
         return plan
@@ -41,4 +46,6 @@ def in_order(plan: Plan, names: Sequence[str], guide: nn.Module) -> Plan:
         {start.part: start for stage in plan.stages for start in stage.starts},
         feed=schedule.axes.feed,
     )
+    if unfit := (*metric_problems(stages, plan.batch_size), *unequal_taps(stages)):
+        raise Rejected(*unfit)
     return replace(plan, spec=replace(plan.spec, schedule=schedule), stages=stages)

@@ -8,7 +8,6 @@ from typing import assert_never
 
 from theseus_fx.planning.baselines import Baseline, baselines
 from theseus_fx.planning.distilled import distilled
-from theseus_fx.planning.passes import passes
 from theseus_fx.run.alignment.stages import total_steps, unaligned
 from theseus_fx.run.candidates import (
     StageRates,
@@ -28,18 +27,9 @@ from theseus_fx.run.methods import (
 from theseus_fx.run.scratch import from_scratch
 
 
-def planned(job: Job) -> tuple[Baseline, ...]:
-    """Those of the spec."""
-    return baselines(
-        job.plan.spec,
-        [stage.alignment for stage in job.plan.stages],
-        passes=[together[0].alignment for together in passes(job.plan)],
-    )
-
-
 def run_baselines(job: Job, converted: Outcome) -> dict[str, Outcome]:
     """The outcomes by name; each has the conversion's architecture, the guide's parts that stay included."""
-    return {baseline.name: _run(job, baseline, converted) for baseline in planned(job)}
+    return {baseline.name: _run(job, baseline, converted) for baseline in baselines(job.plan)}
 
 
 def expected_steps(job: Job) -> int:
@@ -48,7 +38,7 @@ def expected_steps(job: Job) -> int:
     steps = _of_trials(alignments(job, "planned"), finetune_rates(job), schedule, tune)
     rates = baseline_rates(job)
     taken = sum(rate is not None for rate in rates)
-    for baseline in planned(job):
+    for baseline in baselines(job.plan):
         if baseline.method in ("naive", "scratch"):
             steps += taken * (schedule + tune if baseline.total else tune)
         elif not _is_the_conversion(job, baseline):

@@ -20,7 +20,7 @@ def choose_order(job: Job) -> Sequence[str]:
     """All parts by the CKA of their output and the guide's at the start, highest first; kept for a resume.
 
     Each part is looked at alone, on held-out samples, between the guide's own inputs and outputs, whatever
-    comes before it later. Equal ones stay in execution order. None where the spec has another order.
+    comes before it later. Equal ones stay in execution order. Empty where the spec has another order.
     """
     if job.plan.spec.schedule.order.kind != "easiest":
         return ()
